@@ -1,0 +1,56 @@
+//! Names, labels and annotations that operator, server and analyzer agree on.
+
+use kube::ResourceExt;
+
+use super::FocusJob;
+
+/// Annotation: when the Focus Server received the request (RFC 3339, microseconds).
+pub const CONFIGURED_AT: &str = "focus-operator.io/configured-at";
+/// Annotation: asks the operator to end the job; a JSON object of [`EndRequest`].
+pub const END: &str = "focus-operator.io/end";
+/// Finalizer: the job's queue is deleted before the job is.
+pub const FINALIZER: &str = "focus-operator.io/queue";
+/// Label on children: the FocusJob's name (its first 63 characters).
+pub const JOB_LABEL: &str = "focus-operator.io/job";
+/// Label on children: the FocusJob's uid.
+pub const UID_LABEL: &str = "focus-operator.io/job-uid";
+/// Label on pods: the name of the AnalyzerPool.
+pub const POOL_LABEL: &str = "focus-operator.io/pool";
+/// Label on FocusJobs that the Focus Server made: the window, 0 to 29.
+pub const WINDOW_LABEL: &str = "focus-operator.io/window";
+/// Name of the analyzer's container in the pod template.
+pub const ANALYZER_CONTAINER: &str = "analyzer";
+
+/// The reason for which the Focus Server asks that a job be ended.
+#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct EndRequest {
+    /// CamelCase cause, such as IdleTimeout or HeaderMismatch.
+    pub reason: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// true: the job failed; false: it ended as it should.
+    pub failed: bool,
+}
+
+/// The queue's name: `focus.<namespace>.<name>.<uid>`. It is unique in the broker, tells a person whose it is,
+/// and stays below RabbitMQ's 255 bytes (names are cut to 100 characters; the uid is whole).
+pub fn queue_name(job: &FocusJob) -> String {
+    let name: String = job.name_any().chars().take(100).collect();
+    format!("focus.{}.{name}.{}", job.namespace().unwrap_or_default(), job.uid().unwrap_or_default())
+}
+
+/// The name of the job's pod number `attempt`, counted from 0: `<name>-<first 8 of the uid>-<attempt>`,
+/// at most 63 characters.
+pub fn pod_name(job: &FocusJob, attempt: i32) -> String {
+    let uid: String = job.uid().unwrap_or_default().chars().take(8).collect();
+    let tail = format!("-{uid}-{attempt}");
+    let name = job.name_any().replace('.', "-");
+    let head: String = name.chars().take(63 - tail.len()).collect();
+    format!("{}{tail}", head.trim_end_matches('-'))
+}
+
+/// The value of a label: at most 63 characters, ending in a letter or digit.
+pub fn label_value(text: &str) -> String {
+    let cut: String = text.chars().take(63).collect();
+    cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}

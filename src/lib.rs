@@ -1,0 +1,15 @@
+//! Live fibre sensing (DAS) on Kubernetes: the Focus operator, the Focus Server with its consumers,
+//! the reference analyzer and the timing probe.
+//!
+//! `docs/architecture.md` tells how the parts fit together.
+
+pub mod analyzer;
+pub mod api;
+pub mod broker;
+pub mod health;
+pub mod operator;
+pub mod probe;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod wire;

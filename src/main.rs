@@ -1,0 +1,72 @@
+//! The `focus` command: one binary, a role for each part of the system.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use focus_operator::{analyzer, api, operator, probe, server, telemetry};
+
+/// Live fibre sensing (DAS) on Kubernetes.
+#[derive(Parser)]
+#[command(name = "focus", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Reconciles FocusJobs: analyzer pod, queue, phases, metrics.
+    Operator(operator::Args),
+    /// The Focus Server: HTTP API and consumers.
+    Server(server::Args),
+    /// The reference analyzer: DAS source to spectrogram lines on the job's queue.
+    Analyzer(analyzer::Args),
+    /// Measures how long each phase takes, seen from outside.
+    Probe(probe::Args),
+    /// Prints the CustomResourceDefinitions as YAML.
+    Crd(CrdArgs),
+}
+
+#[derive(clap::Args)]
+struct CrdArgs {
+    /// Print only the definition of this plural name, such as `focusjobs`.
+    plural: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Cli::parse().role {
+        Role::Operator(args) => {
+            telemetry::init("info");
+            operator::run(args).await.map(|()| ExitCode::SUCCESS)
+        }
+        Role::Server(args) => {
+            telemetry::init("info");
+            server::run(args).await.map(|()| ExitCode::SUCCESS)
+        }
+        Role::Analyzer(args) => {
+            telemetry::init("info");
+            Ok(analyzer::run(args).await)
+        }
+        Role::Probe(args) => {
+            telemetry::init("warn");
+            probe::run(args).await
+        }
+        Role::Crd(args) => print_crds(args.plural.as_deref()).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("focus: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn print_crds(plural: Option<&str>) -> anyhow::Result<()> {
+    let crds = api::crds::all();
+    let wanted: Vec<_> =
+        crds.iter().filter(|crd| plural.is_none_or(|plural| crd.spec.names.plural == plural)).collect();
+    anyhow::ensure!(!wanted.is_empty(), "no resource has that plural; there are focusjobs and analyzerpools");
+    for crd in wanted {
+        println!("---\n{}", api::crds::to_yaml(crd)?.trim_end());
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Logs: to standard error, as text on a terminal and as JSON otherwise, filtered by `FOCUS_LOG`.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. `FOCUS_LOG` takes tracing's filter syntax, such as `info,focus_operator=debug`;
+/// `FOCUS_LOG_FORMAT` takes `text` or `json`.
+pub fn init(default_filter: &str) {
+    let filter = EnvFilter::try_from_env("FOCUS_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter));
+    let json = match std::env::var("FOCUS_LOG_FORMAT").as_deref() {
+        Ok("json") => true,
+        Ok("text") => false,
+        _ => !std::io::stderr().is_terminal(),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start, as in tests, keeps the first.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
