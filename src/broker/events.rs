@@ -1,0 +1,106 @@
+//! The broker's own events (plugin `rabbitmq_event_exchange`): their headers, read without I/O.
+
+use lapin::types::{AMQPValue, FieldTable};
+
+/// The exchange on which the plugin publishes.
+pub const EXCHANGE: &str = "amq.rabbitmq.event";
+/// The routing keys that are followed.
+pub const KEYS: [&str; 5] =
+    ["consumer.created", "consumer.deleted", "channel.closed", "queue.created", "queue.deleted"];
+
+/// An event that tells something of a queue or of its consumers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerEvent {
+    /// A consumer was attached to `queue` on `channel` (a process id of the broker).
+    ConsumerCreated {
+        /// Its queue.
+        queue: String,
+        /// Its channel, by which its end may be told.
+        channel: Option<String>,
+    },
+    /// A consumer of `queue` was cancelled.
+    ConsumerDeleted {
+        /// Its queue.
+        queue: String,
+    },
+    /// A channel ended, and with it its consumers; from RabbitMQ 3.12.5 only this tells of them.
+    ChannelClosed {
+        /// The channel's process id.
+        channel: String,
+    },
+    /// A queue was made.
+    QueueCreated {
+        /// Its name.
+        queue: String,
+    },
+    /// A queue was deleted.
+    QueueDeleted {
+        /// Its name.
+        queue: String,
+    },
+}
+
+/// The event with `key` and `headers`, if it is one of those followed and concerns `vhost`.
+pub fn parse(key: &str, headers: &FieldTable, vhost: &str) -> Option<BrokerEvent> {
+    if text(headers, "vhost").is_some_and(|at| at != vhost) {
+        return None;
+    }
+    Some(match key {
+        "consumer.created" => {
+            BrokerEvent::ConsumerCreated { queue: text(headers, "queue")?, channel: text(headers, "channel") }
+        }
+        "consumer.deleted" => BrokerEvent::ConsumerDeleted { queue: text(headers, "queue")? },
+        "channel.closed" => BrokerEvent::ChannelClosed { channel: text(headers, "pid")? },
+        "queue.created" => BrokerEvent::QueueCreated { queue: text(headers, "name")? },
+        "queue.deleted" => BrokerEvent::QueueDeleted { queue: text(headers, "name")? },
+        _ => return None,
+    })
+}
+
+/// When the broker says it happened, ms since the Unix epoch.
+pub fn timestamp_ms(headers: &FieldTable) -> Option<i64> {
+    match headers.inner().get("timestamp_in_ms")? {
+        AMQPValue::LongLongInt(ms) => Some(*ms),
+        _ => None,
+    }
+}
+
+fn text(headers: &FieldTable, name: &str) -> Option<String> {
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(value) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        AMQPValue::ShortString(value) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> FieldTable {
+        let mut table = FieldTable::default();
+        for (name, value) in pairs {
+            table.insert((*name).into(), AMQPValue::LongString((*value).into()));
+        }
+        table
+    }
+
+    #[test]
+    fn reads_the_events_that_are_followed() {
+        let q = || "q".to_owned();
+        let table = [
+            ("consumer.created", vec![("queue", "q"), ("channel", "<1>"), ("vhost", "/")],
+                Some(BrokerEvent::ConsumerCreated { queue: q(), channel: Some("<1>".into()) })),
+            ("consumer.deleted", vec![("queue", "q"), ("vhost", "/")], Some(BrokerEvent::ConsumerDeleted { queue: q() })),
+            ("channel.closed", vec![("pid", "<1>")], Some(BrokerEvent::ChannelClosed { channel: "<1>".into() })),
+            ("queue.created", vec![("name", "q"), ("vhost", "/")], Some(BrokerEvent::QueueCreated { queue: q() })),
+            ("queue.deleted", vec![("name", "q"), ("vhost", "/")], Some(BrokerEvent::QueueDeleted { queue: q() })),
+            ("queue.deleted", vec![("name", "q"), ("vhost", "other")], None),
+            ("queue.created", vec![("vhost", "/")], None),
+            ("user.created", vec![("name", "q")], None),
+        ];
+        for (key, pairs, expected) in table {
+            assert_eq!(parse(key, &headers(&pairs), "/"), expected, "{key} {pairs:?}");
+        }
+    }
+}
