@@ -301,6 +301,9 @@ pub struct AnalyzerStatus {
     pub node: Option<String>,
     /// How many pods were replaced because they failed or were lost.
     pub restarts: i32,
+    /// How many of them failed in a row; after six the job is given up.
+    #[serde(default)]
+    pub failures: i32,
     /// `Cold`: the pod was made for this job. `Warm`: it was running already.
     pub start: AnalyzerStart,
 }

@@ -1,0 +1,102 @@
+//! What is known of a job now: from the watches' stores, the broker's book and our own memory. Asks nobody.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+
+use super::memory::Memory;
+use super::plan::Observed;
+use crate::api::names;
+use crate::api::timeline::micro;
+use crate::api::{AnalyzerPool, FocusJob};
+use crate::broker::BrokerHandle;
+
+/// Where observations come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The analyzer pools of the watched namespaces.
+    pub pools: Store<AnalyzerPool>,
+    /// The analyzer pods, by the uid of their job.
+    pub pods: PodIndex,
+    /// The broker.
+    pub broker: BrokerHandle<ObjectRef<FocusJob>>,
+    /// Our own memory.
+    pub memory: Memory,
+}
+
+/// The pods that the watch knows, by the uid of their job.
+#[derive(Clone, Default)]
+pub struct PodIndex {
+    pods: Arc<std::sync::Mutex<Pods>>,
+}
+
+type Pods = std::collections::HashMap<String, Vec<Arc<Pod>>>;
+
+impl PodIndex {
+    /// Takes in `pod` as the watch delivered it.
+    pub fn applied(&self, pod: Pod) {
+        let Some(job) = pod.labels().get(names::UID_LABEL).cloned() else { return };
+        let mut pods = self.lock();
+        let of_job = pods.entry(job).or_default();
+        of_job.retain(|known| known.name_any() != pod.name_any());
+        of_job.push(Arc::new(pod));
+    }
+
+    /// Forgets `pod`, which the watch told to be deleted.
+    pub fn deleted(&self, pod: &Pod) {
+        let Some(job) = pod.labels().get(names::UID_LABEL) else { return };
+        let mut pods = self.lock();
+        if let Some(of_job) = pods.get_mut(job) {
+            of_job.retain(|known| known.uid() != pod.uid());
+            if of_job.is_empty() {
+                pods.remove(job);
+            }
+        }
+    }
+
+    /// Puts `fresh` in the place of everything known, and tells which jobs are concerned: those of pods known
+    /// before or now.
+    pub fn replaced(&self, fresh: Vec<Pod>) {
+        *self.lock() = Pods::default();
+        for pod in fresh {
+            self.applied(pod);
+        }
+    }
+
+    /// The pods of the job with `uid`.
+    pub fn of(&self, uid: &str) -> Vec<Arc<Pod>> {
+        self.lock().get(uid).cloned().unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Observes `job` at `now`; its first sight is remembered.
+pub fn observe(job: &FocusJob, sources: &Sources, now: Timestamp) -> Observed {
+    let uid = job.uid().unwrap_or_default();
+    if job.meta().deletion_timestamp.is_none() {
+        sources.memory.update(&uid, |memory| {
+            memory.seen.accepted_at.get_or_insert_with(|| micro(now));
+        });
+    }
+    let remembered = sources.memory.of(&uid);
+    let mut pods: Vec<Pod> = sources.pods.of(&uid).iter().map(|pod| (**pod).clone()).collect();
+    if let Some(created) = remembered.created.filter(|c| pods.iter().all(|pod| pod.uid() != c.uid())) {
+        pods.push((*created).clone());
+    }
+    let newest_failed = remembered.failed.filter(|(failed, _)| pods.iter().any(|pod| pod.uid().as_ref() == Some(failed)));
+    let pool = ObjectRef::new(&job.spec.pool).within(&job.namespace().unwrap_or_default());
+    Observed {
+        pool: sources.pools.get(&pool).map(|pool| (*pool).clone()),
+        pods,
+        failed_at: newest_failed.map(|(_, at)| at),
+        broker: sources.broker.state(),
+        queue: sources.broker.seen(&names::queue_name(job)).unwrap_or_default(),
+        seen: remembered.seen,
+    }
+}

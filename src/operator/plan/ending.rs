@@ -1,0 +1,118 @@
+//! The ends of a job: deleted, finished, suspended. Its pod and its queue go; nothing is left behind.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use super::analyzer::delete;
+use super::{Action, LOOK_AGAIN, Observed, Plan, worth_writing};
+use crate::api::conditions::{self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, Verdict};
+use crate::api::focusjob::{JobPhase, QueueStatus};
+use crate::api::names::{self, EndRequest};
+use crate::api::timeline::{Timeline, micro, seconds_between};
+use crate::api::{FocusJob, FocusJobStatus};
+use crate::broker::BrokerState;
+
+/// A deletion waits this long for a broker that is away; then the queue is left to expire by itself, s.
+pub const BROKER_PATIENCE_SECONDS: f64 = 10.0;
+
+/// The job is being deleted.
+pub fn deleted(job: &FocusJob, observed: &Observed, old: FocusJobStatus, now: Timestamp) -> Plan {
+    let ours = job.finalizers().iter().any(|f| f == names::FINALIZER);
+    let since = job.meta().deletion_timestamp.as_ref().map_or(0.0, |at| seconds_between(at.0, now));
+    let mut actions = pods(observed);
+    let mut requeue = LOOK_AGAIN;
+    match (&observed.broker, ours) {
+        (_, false) => {}
+        // A broker that is connected and yet does not delete may not hold the job for ever either.
+        (BrokerState::Connected, true) if since >= 3.0 * BROKER_PATIENCE_SECONDS => actions.push(Action::RemoveFinalizer),
+        (BrokerState::Connected, true) => actions.extend([Action::DeleteQueue, Action::RemoveFinalizer]),
+        (BrokerState::Disconnected(_), true) if since >= BROKER_PATIENCE_SECONDS => actions.push(Action::RemoveFinalizer),
+        (BrokerState::Disconnected(_), true) => requeue = Duration::from_secs_f64(BROKER_PATIENCE_SECONDS - since + 0.01),
+    }
+    Plan { actions, status: old, write: false, requeue }
+}
+
+/// The job ends for the cause in `request`.
+pub fn end(
+    job: &FocusJob,
+    observed: &Observed,
+    old: FocusJobStatus,
+    mut timeline: Timeline,
+    request: &EndRequest,
+    now: Timestamp,
+) -> Plan {
+    timeline.finished_at.get_or_insert_with(|| micro(now));
+    let phase = if request.failed { JobPhase::Failed } else { JobPhase::Finished };
+    let status = gone(job, old.clone(), timeline, phase, &request.reason, &request.message, true, now);
+    let requeue = until_deleted(job, &status, now).unwrap_or(LOOK_AGAIN);
+    Plan { actions: removal(observed), write: worth_writing(&old, &status), status, requeue }
+}
+
+/// The job has ended: what is left of it goes, and after its time the job itself.
+pub fn after_the_end(job: &FocusJob, observed: &Observed, old: FocusJobStatus, now: Timestamp) -> Plan {
+    let mut actions = removal(observed);
+    let left = until_deleted(job, &old, now);
+    if left.is_some_and(|left| left.is_zero()) {
+        actions.push(Action::DeleteJob);
+    }
+    let requeue = left.filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN);
+    Plan { actions, status: old, write: false, requeue }
+}
+
+/// The job is suspended: kept, without pod and queue.
+pub fn suspended(job: &FocusJob, observed: &Observed, old: FocusJobStatus, timeline: Timeline, now: Timestamp) -> Plan {
+    let message = "spec.suspend is true: the analyzer and the queue are taken away until it is false";
+    let mut status = gone(job, old.clone(), timeline, JobPhase::Suspended, "Suspended", message, false, now);
+    // The next pod is a new start, not a replacement of a lost one, but its name must be new.
+    if let Some(analyzer) = &mut status.analyzer {
+        analyzer.failures = 0;
+    }
+    Plan { actions: removal(observed), write: worth_writing(&old, &status), status, requeue: LOOK_AGAIN }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn gone(
+    job: &FocusJob,
+    old: FocusJobStatus,
+    timeline: Timeline,
+    phase: JobPhase,
+    reason: &str,
+    message: &str,
+    finished: bool,
+    now: Timestamp,
+) -> FocusJobStatus {
+    let not = |type_| Verdict::new(type_, false, reason, message);
+    let finished = Verdict::new(FINISHED, finished, reason, message);
+    let verdicts = [not(ANALYZER_READY), not(QUEUE_READY), not(CONSUMER_READY), not(READY), finished];
+    FocusJobStatus {
+        observed_generation: job.meta().generation,
+        phase: Some(phase),
+        conditions: conditions::merge(&old.conditions, &verdicts, job.meta().generation, now),
+        queue: Some(QueueStatus { name: names::queue_name(job), consumers: 0 }),
+        analyzer: old.analyzer,
+        phase_seconds: timeline.phase_seconds(),
+        timeline,
+    }
+}
+
+/// Pods and queue, as far as they may be there. A queue of which nothing is known may.
+fn removal(observed: &Observed) -> Vec<Action> {
+    let mut actions = pods(observed);
+    if observed.broker == BrokerState::Connected && observed.queue.exists != Some(false) {
+        actions.push(Action::DeleteQueue);
+    }
+    actions
+}
+
+fn pods(observed: &Observed) -> Vec<Action> {
+    observed.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(delete).collect()
+}
+
+/// How long until the finished job is deleted; None: it is kept.
+fn until_deleted(job: &FocusJob, status: &FocusJobStatus, now: Timestamp) -> Option<Duration> {
+    let ttl = f64::from(job.spec.ttl_seconds_after_finished?);
+    let since = seconds_between(status.timeline.finished_at.as_ref()?.0, now);
+    Some(Duration::from_secs_f64((ttl - since).max(0.0)))
+}

@@ -1,0 +1,113 @@
+//! What the conditions of a running job say.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+
+use super::Observed;
+use crate::api::FocusJob;
+use crate::api::conditions::{ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, Verdict};
+use crate::api::timeline::{Timeline, seconds_between};
+use crate::broker::BrokerState;
+
+/// How long a pod may start before the job says DeadlineExceeded, s.
+const POD_DEADLINE_SECONDS: f64 = 120.0;
+/// Reasons that only say that something is under way.
+const UNDER_WAY: [&str; 4] = ["Starting", "Declaring", "NoConsumer", "WaitingForQueue"];
+
+/// Every condition of a running job, in the order in which they are shown.
+pub fn running(
+    job: &FocusJob,
+    observed: &Observed,
+    timeline: &Timeline,
+    analyzer: &Verdict,
+    now: Timestamp,
+) -> Vec<Verdict> {
+    let analyzer = late_pod(analyzer, timeline, now);
+    let queue = queue(observed);
+    let consumer = consumer(job, observed, timeline, now);
+    let ready = summary(&[&queue, &consumer, &analyzer]);
+    let finished = Verdict::new(FINISHED, false, "Running", "the job runs until it is deleted, idle or at its source's end");
+    vec![analyzer, queue, consumer, ready, finished]
+}
+
+/// Whether some condition names a cause that does not mend itself within milliseconds.
+pub fn in_trouble(verdicts: &[Verdict]) -> bool {
+    verdicts.iter().any(|v| v.type_ != FINISHED && !v.status && !UNDER_WAY.contains(&v.reason.as_str()))
+}
+
+fn late_pod(analyzer: &Verdict, timeline: &Timeline, now: Timestamp) -> Verdict {
+    let waited = since(&timeline.accepted_at, now);
+    let late = timeline.pod_ready_at.is_none() && waited >= POD_DEADLINE_SECONDS;
+    if analyzer.status || !late || analyzer.reason != "Starting" {
+        return analyzer.clone();
+    }
+    let message = format!("the analyzer pod is not ready {POD_DEADLINE_SECONDS:.0} s after the job was accepted; look at its events and logs");
+    Verdict::new(ANALYZER_READY, false, "DeadlineExceeded", message)
+}
+
+fn queue(observed: &Observed) -> Verdict {
+    let not = |reason: &str, message: String| Verdict::new(QUEUE_READY, false, reason, message);
+    match (&observed.broker, &observed.queue) {
+        (BrokerState::Disconnected(why), _) => not("BrokerUnreachable", format!("the broker cannot be reached: {why}")),
+        (_, seen) if seen.refused.is_some() => {
+            let why = seen.refused.clone().unwrap_or_default();
+            not("QueueRefused", format!("the broker refused the queue; delete the one of that name, or mend the permissions: {why}"))
+        }
+        (_, seen) if seen.exists == Some(true) => Verdict::new(QUEUE_READY, true, "Ready", "the queue is there"),
+        _ => not("Declaring", "the queue is being declared".to_owned()),
+    }
+}
+
+fn consumer(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Timestamp) -> Verdict {
+    let not = |reason: &str, message: String| Verdict::new(CONSUMER_READY, false, reason, message);
+    if let BrokerState::Disconnected(_) = observed.broker {
+        return not("BrokerUnreachable", "whether a consumer is attached is not known: the broker cannot be reached".to_owned());
+    }
+    if observed.queue.exists != Some(true) {
+        return not("WaitingForQueue", "a consumer can attach when the queue is there".to_owned());
+    }
+    if observed.queue.consumers > 0 {
+        return Verdict::new(CONSUMER_READY, true, "Attached", "a consumer is attached to the queue");
+    }
+    let lost = if timeline.consumer_ready_at.is_some() { "the consumer is gone" } else { "no consumer has attached" };
+    let deadline = f64::from(job.spec.consumer_deadline_seconds);
+    let waited = observed.queue.exists_since.map_or(0.0, |at| seconds_between(at, now));
+    if waited >= deadline {
+        return not("DeadlineExceeded", format!("{lost} within {deadline:.0} s of the queue; is the Focus Server running, and does it reach the broker?"));
+    }
+    let reason = if timeline.consumer_ready_at.is_some() { "ConsumerLost" } else { "NoConsumer" };
+    not(reason, format!("the queue is there, but {lost}"))
+}
+
+/// Ready: all of `parts`, or the first that is not.
+fn summary(parts: &[&Verdict]) -> Verdict {
+    match parts.iter().find(|v| !v.status) {
+        None => Verdict::new(READY, true, "Ready", "analyzer, queue and consumer are there"),
+        // What is under way gives way to what is in trouble: that is what a person must see.
+        Some(first) => {
+            let worst = parts.iter().find(|v| !v.status && !UNDER_WAY.contains(&v.reason.as_str())).unwrap_or(first);
+            Verdict::new(READY, false, worst.reason.clone(), worst.message.clone())
+        }
+    }
+}
+
+/// When a deadline passes that no watch would tell of.
+pub fn next_deadline(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Timestamp) -> Option<Duration> {
+    let until = |waited: f64, deadline: f64| {
+        // A little later, so that it has passed for certain.
+        (waited < deadline).then(|| Duration::from_secs_f64(deadline - waited + 0.01))
+    };
+    let pod = timeline.pod_ready_at.is_none().then(|| until(since(&timeline.accepted_at, now), POD_DEADLINE_SECONDS));
+    let waits = observed.queue.exists == Some(true) && observed.queue.consumers == 0;
+    let consumer = waits.then(|| {
+        let waited = observed.queue.exists_since.map_or(0.0, |at| seconds_between(at, now));
+        until(waited, f64::from(job.spec.consumer_deadline_seconds))
+    });
+    [pod.flatten(), consumer.flatten()].into_iter().flatten().min()
+}
+
+fn since(at: &Option<MicroTime>, now: Timestamp) -> f64 {
+    at.as_ref().map_or(0.0, |at| seconds_between(at.0, now))
+}
