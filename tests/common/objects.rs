@@ -1,0 +1,89 @@
+//! The objects that tests create.
+
+use focus_operator::api::{AnalyzerPool, FocusJob};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use super::{World, broker, from_env};
+
+pub fn namespace(name: &str) -> Namespace {
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"focus-operator.io/e2e": "true"}}})).unwrap()
+}
+
+/// The broker's address, for the analyzers.
+pub async fn broker_secret(world: &World) {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "broker"},
+        "stringData": {"url": broker::url_for_pods()}
+    }))
+    .unwrap();
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+}
+
+pub fn synthetic() -> Value {
+    json!({"uri": "synthetic:", "sampleRateHz": 1000.0, "channels": 2500, "dxMeters": 1.0})
+}
+
+/// A pool `name` that runs the reference analyzer.
+pub async fn pool(world: &World, name: &str, source: Value, image: &str) {
+    let pool: AnalyzerPool = serde_json::from_value(json!({
+        "apiVersion": "focus-operator.io/v1alpha1", "kind": "AnalyzerPool",
+        "metadata": {"name": name},
+        "spec": {"source": source, "template": template(image)}
+    }))
+    .unwrap();
+    let pools: Api<AnalyzerPool> = Api::namespaced(world.client.clone(), &world.namespace);
+    pools.create(&PostParams::default(), &pool).await.unwrap();
+}
+
+/// The pool that most tests use: the reference analyzer on the synthetic source.
+pub async fn default_pool(world: &World) {
+    pool(world, "default", synthetic(), &image()).await;
+}
+
+pub fn image() -> String {
+    from_env("FOCUS_TEST_IMAGE")
+}
+
+/// Where real recordings are, if there are any.
+pub fn recordings() -> Option<String> {
+    std::env::var("FOCUS_TEST_RECORDINGS").ok().filter(|path| std::path::Path::new(path).is_dir())
+}
+
+fn template(image: &str) -> Value {
+    let mut container = json!({
+        "name": "analyzer", "image": image, "imagePullPolicy": "IfNotPresent", "args": ["analyzer"],
+        "env": [{"name": "FOCUS_BROKER_URL", "valueFrom": {"secretKeyRef": {"name": "broker", "key": "url"}}}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8082}, "periodSeconds": 1},
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": 65532, "readOnlyRootFilesystem": true,
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"}
+        }
+    });
+    let mut spec = json!({"terminationGracePeriodSeconds": 1});
+    if let Some(path) = recordings() {
+        container["volumeMounts"] = json!([{"name": "recordings", "mountPath": "/recordings", "readOnly": true}]);
+        spec["volumes"] = json!([{"name": "recordings", "hostPath": {"path": path, "type": "Directory"}}]);
+    }
+    spec["containers"] = json!([container]);
+    json!({"spec": spec})
+}
+
+/// A view of 50 channels, as the clients ask for; `changes` are laid over its spec.
+pub fn job(name: &str, changes: Value) -> FocusJob {
+    let mut spec = json!({
+        "viewType": "MultiChannel", "channels": {"min": 1, "max": 50}, "frequencyRange": {"min": 0, "max": 500},
+        "nfftSelection": 1024, "displayTimeAxisDuration": 10
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "focus-operator.io/v1alpha1", "kind": "FocusJob", "metadata": {"name": name}, "spec": spec
+    }))
+    .unwrap()
+}

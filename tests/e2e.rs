@@ -1,0 +1,13 @@
+//! The operator and the server on a real cluster with real pods and a real broker. Each test has a namespace and an
+//! operator of its own; what disturbs others is in `e2e_alone.rs`.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod e2e {
+    pub mod analyzer;
+    pub mod failures;
+    pub mod lifecycle;
+    pub mod rules;
+    pub mod server;
+}
