@@ -1,0 +1,67 @@
+# The commands of this project. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+IMAGE ?= focus-operator.io/focus:dev
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CRDS := focusjobs analyzerpools
+
+.PHONY: help demo demo-down test lint generate check-generated doc unit e2e cluster cluster-down image bench deny setup clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+demo: ## A real cluster, the whole system on it, one view of it; leaves it running (RECORDING=file.h5 for real data)
+	@hack/demo
+
+demo-down: ## End the demo and its cluster
+	@hack/demo-down
+
+test: ## Everything that must hold: format, lints, docs, generated files, unit and end-to-end tests
+	@hack/test
+
+lint: ## rustfmt and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+doc: ## The API documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+generate: ## Write crds/ from src/api
+	cargo build --locked
+	@for crd in $(CRDS); do $(TARGET)/debug/focus crd $$crd > crds/$$crd.yaml; echo "wrote crds/$$crd.yaml"; done
+
+check-generated: ## Fail when crds/ is not what src/api makes
+	@for crd in $(CRDS); do \
+	  $(TARGET)/debug/focus crd $$crd | diff -u crds/$$crd.yaml - \
+	    || { echo "crds/$$crd.yaml is stale: run 'make generate' and commit" >&2; exit 1; }; \
+	done; echo "crds/ is fresh"
+
+unit: ## Unit tests alone: no cluster needed
+	cargo test --locked --lib --bins
+
+cluster: setup ## Start a real one-node Kubernetes and a RabbitMQ on this machine
+	@hack/cluster-up
+
+cluster-down: ## Stop them and leave nothing behind
+	@hack/cluster-down
+
+setup: ## Install what a fresh Debian 12 lacks
+	@hack/setup
+
+image: ## Build focus in release mode, write .cluster/images/focus.tar and load it into the cluster
+	cargo build --release --locked
+	IMAGE=$(IMAGE) hack/image-build $(TARGET)/release/focus
+	hack/image-load .cluster/images/focus.tar
+
+bench: ## Measure the running demo: probe, load, floors
+	@FOCUS=$(TARGET)/release/focus hack/bench.sh
+	cargo bench --bench spectrogram
+
+deny: ## Licences and sources of every dependency
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses sources bans
+
+clean: ## Remove what was built
+	cargo clean
