@@ -1,0 +1,152 @@
+//! The thread that reads the source and computes lines, each at its time.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{oneshot, watch};
+
+use super::error::AnalyzerError;
+use super::geometry::{Geometry, Values};
+use super::lines::LineMaker;
+use super::metrics::Metrics;
+use super::outbox::Outbox;
+use super::readiness::Readiness;
+use super::settings::Settings;
+use super::source::{Description, Source};
+use crate::wire::{Header, Line};
+
+/// A view that is so late is brought up to now by leaving lines out.
+const LATE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the thread works with.
+pub struct Engine {
+    /// The view.
+    pub settings: Arc<Settings>,
+    /// Where lines go.
+    pub outbox: Arc<Outbox>,
+    /// Where the header goes once the source is open.
+    pub header: watch::Sender<Option<Header>>,
+    /// Told when the source is open.
+    pub readiness: Arc<Readiness>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// The thread ends when the other side is dropped.
+    pub stop: Receiver<()>,
+}
+
+impl Engine {
+    /// Starts the thread. The answer comes when a recording played once is over (Ok), or when the source
+    /// cannot be used; it is dropped without a word when the thread was stopped.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(self) -> Result<oneshot::Receiver<Result<(), AnalyzerError>>, AnalyzerError> {
+        let (done, answer) = oneshot::channel();
+        // A thread of its own and no task: the runtime would wait for it at the end.
+        std::thread::Builder::new()
+            .name("lines".to_owned())
+            .spawn(move || {
+                let _ = done.send(self.run());
+            })
+            .map_err(|source| AnalyzerError::Start { what: "starting a thread", source })?;
+        Ok(answer)
+    }
+
+    fn run(self) -> Result<(), AnalyzerError> {
+        let geometry = &self.settings.geometry;
+        let source = Source::open(&self.settings.source, geometry.channels.clone(), geometry.nfft)?;
+        self.header.send_replace(Some(header(&self.settings, &source.description())));
+        self.readiness.source_open();
+        let clock = Clock::start(&source, geometry);
+        let mut maker = LineMaker::new(source, geometry.clone(), clock.origin);
+        let mut index = 0;
+        while let Some((start, end)) = maker.span(index) {
+            let due = clock.due(geometry, index);
+            match self.stop.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if due.elapsed() > LATE_LIMIT {
+                let current = clock.current(geometry).max(index + 1);
+                tracing::warn!(lines = current - index, "too slow for real time: lines left out");
+                self.metrics.skipped.inc_by(current - index);
+                self.metrics.dropped.inc_by(current - index);
+                index = current;
+                continue;
+            }
+            let begun = Instant::now();
+            let mut intensities = self.outbox.buffer(maker.line_len());
+            let (db_min, db_max) = maker.line(index, &mut intensities)?;
+            self.metrics.compute.observe(begun.elapsed().as_secs_f64());
+            let (start_us, end_us) = (clock.micros(start), clock.micros(end));
+            // The publisher fills dropped_total in: it is to be true when the line leaves.
+            self.outbox.push(Line { index, start_us, end_us, db_min, db_max, intensities, dropped_total: 0 });
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Which sample belongs to which moment.
+struct Clock {
+    rate_hz: f64,
+    /// Index, within the source, of the view's first sample.
+    origin: u64,
+    /// Time of that sample, µs since the Unix epoch.
+    origin_us: f64,
+    /// When the first window was complete: a view begins with it, instead of waiting for it.
+    begun: Instant,
+}
+
+impl Clock {
+    fn start(source: &Source, geometry: &Geometry) -> Self {
+        let rate_hz = geometry.rate_hz;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let first = (now - geometry.nfft as f64 / rate_hz) * rate_hz;
+        Self {
+            rate_hz,
+            origin: source.first_sample(first.round() as u64),
+            origin_us: first.round() / rate_hz * 1e6,
+            begun: Instant::now(),
+        }
+    }
+
+    /// When a line can be computed: when the last sample of its window is there.
+    fn due(&self, geometry: &Geometry, index: u64) -> Instant {
+        self.begun + Duration::from_secs_f64(geometry.line_start(index) as f64 / self.rate_hz)
+    }
+
+    /// The newest line that can be computed now.
+    fn current(&self, geometry: &Geometry) -> u64 {
+        (self.begun.elapsed().as_secs_f64() / geometry.lines_dt_s) as u64
+    }
+
+    /// The time of a sample, µs since the Unix epoch.
+    fn micros(&self, sample: u64) -> i64 {
+        (self.origin_us + (sample - self.origin) as f64 / self.rate_hz * 1e6).round() as i64
+    }
+}
+
+fn header(settings: &Settings, described: &Description) -> Header {
+    let Settings { spec, source, geometry, job_uid, .. } = settings;
+    let frequencies_hz = match &geometry.values {
+        Values::Spectrum(_) => crate::api::view::frequencies(spec, source.sample_rate_hz),
+        Values::Level => Vec::new(),
+    };
+    Header {
+        job_uid: job_uid.clone(),
+        sample_rate_hz: source.sample_rate_hz,
+        source_channels: source.channels,
+        dx_m: source.dx_meters,
+        fiber_start_m: source.fiber_start_meters,
+        channel_min: spec.channels.min,
+        channel_max: spec.channels.max,
+        frequencies_hz,
+        nfft: spec.nfft_selection,
+        lines_dt_s: geometry.lines_dt_s,
+        dtype: described.dtype.clone(),
+        source_description: described.text.clone(),
+        analyzer: concat!("focus-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}

@@ -1,0 +1,64 @@
+//! What the analyzer counts. No label names a job: the scraper knows the pod.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+
+/// The analyzer's metrics; clones count together.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Lines that the broker has confirmed.
+    pub published: IntCounter,
+    /// Lines that were given up because the broker was away or slow, or the processor too slow.
+    pub dropped: IntCounter,
+    /// The part of `dropped` that was never computed because the processor was too slow.
+    pub skipped: IntCounter,
+    /// Sessions with the broker after the first.
+    pub reconnects: IntCounter,
+    /// Bytes of lines that wait for the broker.
+    pub waiting_bytes: IntGauge,
+    /// Time to compute a line, s.
+    pub compute: Histogram,
+}
+
+impl Metrics {
+    /// Metrics in a registry of their own.
+    ///
+    /// # Errors
+    /// When two metrics have the same name, which is a mistake in this file.
+    pub fn new() -> prometheus::Result<(Self, Registry)> {
+        let registry = Registry::new();
+        let metrics = Self {
+            published: IntCounter::new(
+                "focus_analyzer_lines_published_total",
+                "Lines that the broker has confirmed.",
+            )?,
+            dropped: IntCounter::new(
+                "focus_analyzer_lines_dropped_total",
+                "Lines given up because the broker was away or slow, or the processor too slow.",
+            )?,
+            skipped: IntCounter::new(
+                "focus_analyzer_lines_skipped_total",
+                "The part of focus_analyzer_lines_dropped_total that the processor was too slow for.",
+            )?,
+            reconnects: IntCounter::new(
+                "focus_analyzer_reconnects_total",
+                "Sessions with the broker after the first.",
+            )?,
+            waiting_bytes: IntGauge::new(
+                "focus_analyzer_waiting_bytes",
+                "Bytes of lines that wait for the broker.",
+            )?,
+            compute: Histogram::with_opts(
+                HistogramOpts::new("focus_analyzer_line_compute_seconds", "Time to compute a line.")
+                    .buckets(vec![1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0]),
+            )?,
+        };
+        registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
+        registry.register(Box::new(metrics.skipped.clone()))?;
+        registry.register(Box::new(metrics.reconnects.clone()))?;
+        registry.register(Box::new(metrics.waiting_bytes.clone()))?;
+        registry.register(Box::new(metrics.compute.clone()))?;
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok((metrics, registry))
+    }
+}
