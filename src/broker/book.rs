@@ -148,10 +148,18 @@ impl<O: Clone> Book<O> {
             }
             BrokerEvent::QueueCreated { queue } => {
                 let consumers = self.seen(queue).map_or(0, |seen| seen.consumers);
-                if self.found(queue, consumers, now) { vec![Followup::Tell(queue.clone())] } else { Vec::new() }
+                if self.found(queue, consumers, now) {
+                    vec![Followup::Tell(queue.clone())]
+                } else {
+                    Vec::new()
+                }
             }
             BrokerEvent::QueueDeleted { queue } => {
-                if self.missing(queue) { vec![Followup::Tell(queue.clone())] } else { Vec::new() }
+                if self.missing(queue) {
+                    vec![Followup::Tell(queue.clone())]
+                } else {
+                    Vec::new()
+                }
             }
         }
     }

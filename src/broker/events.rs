@@ -89,12 +89,31 @@ mod tests {
     fn reads_the_events_that_are_followed() {
         let q = || "q".to_owned();
         let table = [
-            ("consumer.created", vec![("queue", "q"), ("channel", "<1>"), ("vhost", "/")],
-                Some(BrokerEvent::ConsumerCreated { queue: q(), channel: Some("<1>".into()) })),
-            ("consumer.deleted", vec![("queue", "q"), ("vhost", "/")], Some(BrokerEvent::ConsumerDeleted { queue: q() })),
-            ("channel.closed", vec![("pid", "<1>")], Some(BrokerEvent::ChannelClosed { channel: "<1>".into() })),
-            ("queue.created", vec![("name", "q"), ("vhost", "/")], Some(BrokerEvent::QueueCreated { queue: q() })),
-            ("queue.deleted", vec![("name", "q"), ("vhost", "/")], Some(BrokerEvent::QueueDeleted { queue: q() })),
+            (
+                "consumer.created",
+                vec![("queue", "q"), ("channel", "<1>"), ("vhost", "/")],
+                Some(BrokerEvent::ConsumerCreated { queue: q(), channel: Some("<1>".into()) }),
+            ),
+            (
+                "consumer.deleted",
+                vec![("queue", "q"), ("vhost", "/")],
+                Some(BrokerEvent::ConsumerDeleted { queue: q() }),
+            ),
+            (
+                "channel.closed",
+                vec![("pid", "<1>")],
+                Some(BrokerEvent::ChannelClosed { channel: "<1>".into() }),
+            ),
+            (
+                "queue.created",
+                vec![("name", "q"), ("vhost", "/")],
+                Some(BrokerEvent::QueueCreated { queue: q() }),
+            ),
+            (
+                "queue.deleted",
+                vec![("name", "q"), ("vhost", "/")],
+                Some(BrokerEvent::QueueDeleted { queue: q() }),
+            ),
             ("queue.deleted", vec![("name", "q"), ("vhost", "other")], None),
             ("queue.created", vec![("vhost", "/")], None),
             ("user.created", vec![("name", "q")], None),

@@ -110,7 +110,9 @@ pub async fn look(channel: &Channel, queue: &str) -> Result<Option<u32>, QueueEr
 /// # Errors
 /// When the broker cannot be asked or does not answer.
 pub async fn delete(channel: &Channel, queue: &str) -> Result<(), QueueError> {
-    answered("deleting", queue, channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await.map(drop)
+    answered("deleting", queue, channel.queue_delete(queue.into(), QueueDeleteOptions::default()))
+        .await
+        .map(drop)
 }
 
 async fn answered<T>(

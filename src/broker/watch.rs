@@ -63,7 +63,9 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
         }
         let connection = self.handle.shared.link.borrow().connection.clone();
         if let Some(connection) = connection {
-            let _ = tokio::time::timeout(Duration::from_secs(1), connection.close(200, "shutting down".into())).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(1), connection.close(200, "shutting down".into()))
+                    .await;
         }
     }
 
@@ -80,7 +82,9 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
         }
         match &events {
             Ok(_) => tracing::info!(mode, "connected to the broker; consumers are seen by its events"),
-            Err(why) => tracing::warn!(mode, %why, "connected to the broker, but without its events: queues are polled; enable the plugin rabbitmq_event_exchange and allow reading amq.rabbitmq.event"),
+            Err(why) => {
+                tracing::warn!(mode, %why, "connected to the broker, but without its events: queues are polled; enable the plugin rabbitmq_event_exchange and allow reading amq.rabbitmq.event")
+            }
         }
         self.connected(connection.clone()).await;
         match events {
@@ -99,7 +103,13 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
     }
 
     /// Follows the events of `consumer`, with a resync now and then, until the connection is lost.
-    async fn follow(&self, connection: &Connection, mut consumer: Consumer, vhost: &str, stop: &CancellationToken) -> Left {
+    async fn follow(
+        &self,
+        connection: &Connection,
+        mut consumer: Consumer,
+        vhost: &str,
+        stop: &CancellationToken,
+    ) -> Left {
         let mut resync = Box::pin(tokio::time::sleep(resync_pause()));
         loop {
             tokio::select! {
@@ -168,7 +178,8 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
     /// nothing (a quorum queue without a leader answers it too), so it is read twice.
     async fn look_at(&self, connection: &Connection, queue: &str) -> Result<(), String> {
         let opened = tokio::time::timeout(queues::ANSWER_WITHIN, connection.create_channel()).await;
-        let channel = opened.map_err(|_| "no channel in time".to_owned())?.map_err(|error| error.to_string())?;
+        let channel =
+            opened.map_err(|_| "no channel in time".to_owned())?.map_err(|error| error.to_string())?;
         let mut found = queues::look(&channel, queue).await.map_err(|error| error.to_string())?;
         if found == Some(0) {
             found = queues::look(&channel, queue).await.map_err(|error| error.to_string())?;
@@ -233,7 +244,8 @@ async fn subscribe(connection: &Connection) -> Result<Consumer, String> {
         let channel = connection.create_channel().await?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(EVENT_BACKLOG));
-        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let options =
+            QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
         for key in events::KEYS {
             let bind = channel.queue_bind(

@@ -87,18 +87,26 @@ impl Writer {
         }
     }
 
-    async fn patch_finalizers(&self, job: &FocusJob, doing: &'static str, finalizers: Vec<String>) -> Result<(), Error> {
-        let patch = json!({"metadata": {"resourceVersion": job.resource_version(), "finalizers": finalizers}});
+    async fn patch_finalizers(
+        &self,
+        job: &FocusJob,
+        doing: &'static str,
+        finalizers: Vec<String>,
+    ) -> Result<(), Error> {
+        let patch =
+            json!({"metadata": {"resourceVersion": job.resource_version(), "finalizers": finalizers}});
         let (api, name, params) = (self.jobs(job), job.name_any(), PatchParams::default());
         let patch = Patch::Merge(&patch);
-        let patched = self.call(job, doing, ("patch", "focusjobs"), api.patch(&name, &params, &patch)).await?;
+        let patched =
+            self.call(job, doing, ("patch", "focusjobs"), api.patch(&name, &params, &patch)).await?;
         self.remember(patched);
         Ok(())
     }
 
     async fn create_pod(&self, job: &FocusJob, pod: Pod) -> Result<(), Error> {
         let (api, params) = (self.pods(job), PostParams::default());
-        match self.call(job, "creating the analyzer pod", ("create", "pods"), api.create(&params, &pod)).await {
+        match self.call(job, "creating the analyzer pod", ("create", "pods"), api.create(&params, &pod)).await
+        {
             Ok(created) => {
                 let created = Arc::new(created);
                 self.memory.update(&uid(job), |memory| memory.created = Some(created));
@@ -122,7 +130,8 @@ impl Writer {
         // An analyzer has nothing to finish: its lines are of the moment.
         let params = DeleteParams { preconditions, grace_period_seconds: Some(1), ..DeleteParams::default() };
         let api = self.pods(job);
-        let deleted = self.call(job, "deleting the analyzer pod", ("delete", "pods"), api.delete(name, &params)).await;
+        let deleted =
+            self.call(job, "deleting the analyzer pod", ("delete", "pods"), api.delete(name, &params)).await;
         match deleted {
             // It is gone, or another has taken its name.
             Err(Error::Conflict { .. }) => Ok(()),
@@ -137,7 +146,10 @@ impl Writer {
         let preconditions = Some(Preconditions { uid: job.uid(), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
         let (api, name) = (self.jobs(job), job.name_any());
-        match self.call(job, "deleting the finished job", ("delete", "focusjobs"), api.delete(&name, &params)).await {
+        match self
+            .call(job, "deleting the finished job", ("delete", "focusjobs"), api.delete(&name, &params))
+            .await
+        {
             Err(Error::Api { source, .. }) if is_status(&source, 404) => Ok(()),
             other => other.map(drop),
         }

@@ -72,7 +72,9 @@ async fn publish(
         let note: String = note.chars().take(NOTE).collect();
         let event = Event { type_, action: reason.clone(), reason, note: Some(note), secondary: None };
         let reference = job.object_ref(&());
-        let sent = tokio::time::timeout(std::time::Duration::from_secs(5), recorder.publish(&event, &reference)).await;
+        let sent =
+            tokio::time::timeout(std::time::Duration::from_secs(5), recorder.publish(&event, &reference))
+                .await;
         let outcome = if matches!(sent, Ok(Ok(()))) { "published" } else { "dropped" };
         metrics.events.with_label_values(&[outcome]).inc();
     }
@@ -82,11 +84,14 @@ async fn publish(
 /// once, when it is ready, with the time of each phase.
 pub fn changes(old: &FocusJobStatus, new: &FocusJobStatus) -> Vec<Told> {
     if conditions::is_true(&new.conditions, FINISHED) {
-        let ended = conditions::find(&new.conditions, FINISHED).filter(|_| !conditions::is_true(&old.conditions, FINISHED));
+        let ended = conditions::find(&new.conditions, FINISHED)
+            .filter(|_| !conditions::is_true(&old.conditions, FINISHED));
         let failed = new.phase == Some(crate::api::focusjob::JobPhase::Failed);
         return ended.map(|c| told(failed, &c.reason, &c.message)).into_iter().collect();
     }
-    let is_new = |type_: &str| conditions::is_true(&new.conditions, type_) && !conditions::is_true(&old.conditions, type_);
+    let is_new = |type_: &str| {
+        conditions::is_true(&new.conditions, type_) && !conditions::is_true(&old.conditions, type_)
+    };
     if is_new(READY) {
         return vec![told(false, "Ready", &phases(&new.phase_seconds))];
     }

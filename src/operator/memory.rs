@@ -9,9 +9,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::pod::{self, PodState};
+use crate::api::FocusJob;
 use crate::api::names::UID_LABEL;
 use crate::api::timeline::{Timeline, micro};
-use crate::api::FocusJob;
 
 /// What is remembered of one job.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,8 @@ use kube::runtime::reflector::Store;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use super::error::Error;
@@ -56,8 +57,11 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             phases: HistogramVec::new(
-                HistogramOpts::new("focus_job_phase_duration_seconds", "How long each phase of a FocusJob took, s.")
-                    .buckets(PHASE_BUCKETS.to_vec()),
+                HistogramOpts::new(
+                    "focus_job_phase_duration_seconds",
+                    "How long each phase of a FocusJob took, s.",
+                )
+                .buckets(PHASE_BUCKETS.to_vec()),
                 &["phase", "start"],
             )?,
             reconciles: IntCounter::new("focus_reconciles_total", "Reconciliations done.")?,
@@ -75,11 +79,17 @@ impl Metrics {
                 &["verb", "resource"],
             )?,
             events: IntCounterVec::new(
-                Opts::new("focus_events_total", "Kubernetes Events published, or dropped because too many waited."),
+                Opts::new(
+                    "focus_events_total",
+                    "Kubernetes Events published, or dropped because too many waited.",
+                ),
                 &["outcome"],
             )?,
             deadlines: IntCounterVec::new(
-                Opts::new("focus_job_deadline_exceeded_total", "Times that a phase did not end within its deadline."),
+                Opts::new(
+                    "focus_job_deadline_exceeded_total",
+                    "Times that a phase did not end within its deadline.",
+                ),
                 &["phase"],
             )?,
             broker: broker()?,
@@ -91,7 +101,10 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let build = IntGaugeVec::new(Opts::new("focus_build_info", "1, labelled with what runs."), &["version", "role"])?;
+        let build = IntGaugeVec::new(
+            Opts::new("focus_build_info", "1, labelled with what runs."),
+            &["version", "role"],
+        )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), "operator"]).set(1);
         let all: [Box<dyn Collector>; 12] = [
             Box::new(self.phases.clone()),
@@ -212,7 +225,8 @@ fn waiting_seconds(job: &FocusJob, phase: &str, now: Timestamp) -> Option<f64> {
     if !matches!(phase_of(job), JobPhase::Pending | JobPhase::Starting) {
         return None;
     }
-    let Timeline { accepted_at, pod_ready_at, queue_ready_at, consumer_ready_at, .. } = job.status.clone()?.timeline;
+    let Timeline { accepted_at, pod_ready_at, queue_ready_at, consumer_ready_at, .. } =
+        job.status.clone()?.timeline;
     let (from, to) = match phase {
         "pod" => (accepted_at, pod_ready_at),
         "queue" => (accepted_at, queue_ready_at),

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use futures::StreamExt;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{WatchStreamExt, predicates, reflector, watcher, Predicate};
+use kube::runtime::{Predicate, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     metrics.watch_jobs(operator.jobs.clone()).context("registering the metrics")?;
     let admin = health::routes(metrics.registry.clone(), operator.awaited);
     let admin = tokio::spawn(health::serve(args.admin_addr, admin, stop.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace.as_deref().unwrap_or("all"), "operator started");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace = args.namespace.as_deref().unwrap_or("all"),
+        "operator started"
+    );
     tokio::pin! { let controller = operator.controller; }
     tokio::select! {
         () = &mut controller => {}
@@ -113,18 +117,30 @@ fn assemble(
     let (pools, pools_writer) = reflector::store::<AnalyzerPool>();
     let (jobs, jobs_writer) = reflector::store::<FocusJob>();
     let pods = watches::pods(scoped(&client, namespace), memory.clone());
-    let sources =
-        observe::Sources { pools: pools.clone(), pods: pods.index, broker: broker.handle.clone(), memory: memory.clone() };
+    let sources = observe::Sources {
+        pools: pools.clone(),
+        pods: pods.index,
+        broker: broker.handle.clone(),
+        memory: memory.clone(),
+    };
     let pools_changed = watcher(scoped::<AnalyzerPool>(&client, namespace), watcher::Config::default())
         .default_backoff()
         .modify(|pool| pool.metadata.managed_fields = None)
         .reflect(pools_writer)
         .touched_objects();
     let job_changes = watches::jobs(scoped(&client, namespace), jobs_writer, memory.clone())
-        .predicate_filter(predicates::generation.combine(predicates::finalizers).combine(predicates::annotations), Default::default());
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
+            Default::default(),
+        );
     let context = Arc::new(reconcile::Context {
         sources,
-        writer: apply::Writer { client: client.clone(), broker: broker.handle.clone(), memory, metrics: metrics.clone() },
+        writer: apply::Writer {
+            client: client.clone(),
+            broker: broker.handle.clone(),
+            memory,
+            metrics: metrics.clone(),
+        },
         events: events::Events::start(client, metrics.clone(), stop.clone()),
         metrics,
         failures: Default::default(),
@@ -133,6 +149,7 @@ fn assemble(
     let controller = Controller::for_stream(job_changes, jobs.clone())
         .owns_stream(pods.stream)
         .watches_stream(pools_changed, move |pool| watches::jobs_in_pool(&in_pool, &pool))
+        .reconcile_all_on(ReceiverStream::new(pods.relisted))
         .reconcile_on(ReceiverStream::new(broker.news))
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.clone().cancelled_owned())

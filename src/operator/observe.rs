@@ -38,11 +38,7 @@ type Pods = std::collections::HashMap<String, Vec<Arc<Pod>>>;
 impl PodIndex {
     /// Takes in `pod` as the watch delivered it.
     pub fn applied(&self, pod: Pod) {
-        let Some(job) = pod.labels().get(names::UID_LABEL).cloned() else { return };
-        let mut pods = self.lock();
-        let of_job = pods.entry(job).or_default();
-        of_job.retain(|known| known.name_any() != pod.name_any());
-        of_job.push(Arc::new(pod));
+        insert(&mut self.lock(), pod);
     }
 
     /// Forgets `pod`, which the watch told to be deleted.
@@ -57,13 +53,11 @@ impl PodIndex {
         }
     }
 
-    /// Puts `fresh` in the place of everything known, and tells which jobs are concerned: those of pods known
-    /// before or now.
+    /// Puts `fresh`, a complete list, in the place of everything known.
     pub fn replaced(&self, fresh: Vec<Pod>) {
-        *self.lock() = Pods::default();
-        for pod in fresh {
-            self.applied(pod);
-        }
+        let mut pods = Pods::default();
+        fresh.into_iter().for_each(|pod| insert(&mut pods, pod));
+        *self.lock() = pods;
     }
 
     /// The pods of the job with `uid`.
@@ -74,6 +68,13 @@ impl PodIndex {
     fn lock(&self) -> std::sync::MutexGuard<'_, Pods> {
         self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn insert(pods: &mut Pods, pod: Pod) {
+    let Some(job) = pod.labels().get(names::UID_LABEL).cloned() else { return };
+    let of_job = pods.entry(job).or_default();
+    of_job.retain(|known| known.name_any() != pod.name_any());
+    of_job.push(Arc::new(pod));
 }
 
 /// Observes `job` at `now`; its first sight is remembered.
@@ -89,7 +90,8 @@ pub fn observe(job: &FocusJob, sources: &Sources, now: Timestamp) -> Observed {
     if let Some(created) = remembered.created.filter(|c| pods.iter().all(|pod| pod.uid() != c.uid())) {
         pods.push((*created).clone());
     }
-    let newest_failed = remembered.failed.filter(|(failed, _)| pods.iter().any(|pod| pod.uid().as_ref() == Some(failed)));
+    let newest_failed =
+        remembered.failed.filter(|(failed, _)| pods.iter().any(|pod| pod.uid().as_ref() == Some(failed)));
     let pool = ObjectRef::new(&job.spec.pool).within(&job.namespace().unwrap_or_default());
     Observed {
         pool: sources.pools.get(&pool).map(|pool| (*pool).clone()),

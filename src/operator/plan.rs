@@ -88,14 +88,14 @@ pub fn plan(job: &FocusJob, observed: &Observed, now: Timestamp) -> Plan {
     }
     let timeline = milestones(job, observed, &old, now);
     if let Some(request) = end_request(job) {
-        return ending::end(job, observed, old, timeline, &request, now);
+        return ending::end(job, old, timeline, &request, now);
     }
     if job.spec.suspend {
         return ending::suspended(job, observed, old, timeline, now);
     }
     let analyzer = analyzer::decide(job, observed, &old, now);
     if let Some(request) = &analyzer.end {
-        return ending::end(job, observed, old, timeline, request, now);
+        return ending::end(job, old, timeline, request, now);
     }
     running(job, observed, old, timeline, analyzer, now)
 }
@@ -183,7 +183,8 @@ fn milestones(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Ti
     let mut timeline = old.timeline.merged(&observed.seen);
     let accepted = timeline.accepted_at.get_or_insert_with(|| micro(now)).0;
     timeline.configured_at.get_or_insert_with(|| {
-        let asked = job.annotations().get(names::CONFIGURED_AT).and_then(|text| text.parse::<Timestamp>().ok());
+        let asked =
+            job.annotations().get(names::CONFIGURED_AT).and_then(|text| text.parse::<Timestamp>().ok());
         // A client's clock may be wrong: a request after our first sight would make a negative phase.
         micro(asked.filter(|asked| *asked <= accepted).unwrap_or(accepted))
     });

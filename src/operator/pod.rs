@@ -51,7 +51,10 @@ pub fn build(job: &FocusJob, pool: &AnalyzerPool, attempt: i32) -> Result<Pod, S
     let mut metadata = metadata.unwrap_or_default();
     let mut spec = spec.unwrap_or_default();
     let analyzer = spec.containers.iter_mut().find(|c| c.name == ANALYZER_CONTAINER).ok_or_else(|| {
-        format!("AnalyzerPool {} has no container named {ANALYZER_CONTAINER} in its template; add one", pool.name_any())
+        format!(
+            "AnalyzerPool {} has no container named {ANALYZER_CONTAINER} in its template; add one",
+            pool.name_any()
+        )
     })?;
     add_environment(analyzer, job, pool);
     analyzer.termination_message_policy.get_or_insert_with(|| "FallbackToLogsOnError".to_owned());
@@ -98,7 +101,11 @@ fn add_environment(analyzer: &mut Container, job: &FocusJob, pool: &AnalyzerPool
     ];
     let env = analyzer.env.get_or_insert_default();
     env.retain(|var| ours.iter().all(|(name, _)| var.name != *name));
-    env.extend(ours.map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None }));
+    env.extend(ours.map(|(name, value)| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        value_from: None,
+    }));
 }
 
 /// The number of a job's pod, from its name.
@@ -135,9 +142,12 @@ pub fn state(pod: &Pod) -> PodState {
             message: format!("the analyzer pod cannot be placed: {}", c.message.clone().unwrap_or_default()),
         };
     }
-    let statuses = [status.init_container_statuses, status.container_statuses].into_iter().flatten().flatten();
+    let statuses =
+        [status.init_container_statuses, status.container_statuses].into_iter().flatten().flatten();
     for container in statuses {
-        if let Some(blocked) = container.state.as_ref().and_then(|state| waiting_trouble(&container.name, state)) {
+        if let Some(blocked) =
+            container.state.as_ref().and_then(|state| waiting_trouble(&container.name, state))
+        {
             return blocked;
         }
     }
@@ -182,7 +192,8 @@ fn failure(pod: &Pod) -> PodState {
     let code = if ended.exit_code == 0 { UNKNOWN_EXIT } else { ended.exit_code };
     let text = ended.message.unwrap_or_default();
     let (reason, message) = split_reason(&text).unwrap_or_else(|| {
-        let reason = ended.reason.filter(|reason| reason != "Error").unwrap_or_else(|| "AnalyzerFailed".to_owned());
+        let reason =
+            ended.reason.filter(|reason| reason != "Error").unwrap_or_else(|| "AnalyzerFailed".to_owned());
         (reason, format!("the analyzer exited with code {code}: {}", last_line(&text)))
     });
     PodState::Failed { reason, message, retry: !USELESS_TO_RETRY.contains(&code), ran_seconds }

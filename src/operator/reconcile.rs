@@ -74,7 +74,8 @@ async fn look(job: &Arc<FocusJob>, context: &Context) -> Result<Next, Error> {
     }
     applied?;
     // Something of the second plan may be due at once.
-    let due = if again.actions.is_empty() { again.requeue } else { again.requeue.min(Duration::from_millis(50)) };
+    let due =
+        if again.actions.is_empty() { again.requeue } else { again.requeue.min(Duration::from_millis(50)) };
     Ok(Next::requeue(due))
 }
 

@@ -11,6 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, ResourceExt};
+use tokio::sync::mpsc;
 
 use super::memory::Memory;
 use super::observe::PodIndex;
@@ -25,46 +26,58 @@ pub struct Pods<S> {
     pub stream: S,
     /// Whether the first list is complete.
     pub synced: Arc<AtomicBool>,
+    /// A complete list replaced what was known: pods may have gone without a word.
+    pub relisted: mpsc::Receiver<()>,
 }
 
 /// Watches the pods that carry a job's uid. Milestones are stamped here, when the news arrives.
 pub fn pods(api: Api<Pod>, memory: Memory) -> Pods<impl Stream<Item = watcher::Result<Pod>> + Send + use<>> {
     let (index, synced) = (PodIndex::default(), Arc::new(AtomicBool::new(false)));
-    let (known, flag) = (index.clone(), synced.clone());
-    let mut listed = Vec::new();
+    let (tell, relisted) = mpsc::channel(1);
+    let mut taker = Taker { index: index.clone(), memory, synced: synced.clone(), tell, listed: Vec::new() };
     let config = watcher::Config::default().labels(UID_LABEL);
     let stream = watch(api, config)
         .default_backoff()
         .modify(only_what_is_needed)
-        .inspect(move |event| take(event, &known, &memory, &flag, &mut listed))
+        .inspect(move |event| taker.take(event))
         .touched_objects();
-    Pods { index, stream, synced }
+    Pods { index, stream, synced, relisted }
 }
 
-fn take(
-    event: &watcher::Result<Event<Pod>>,
-    index: &PodIndex,
-    memory: &Memory,
-    synced: &AtomicBool,
-    listed: &mut Vec<Pod>,
-) {
-    match event {
-        Ok(Event::Apply(pod)) => {
-            memory.stamp_pod(pod, Timestamp::now());
-            index.applied(pod.clone());
+/// Takes in what the watch of pods delivers.
+struct Taker {
+    index: PodIndex,
+    memory: Memory,
+    synced: Arc<AtomicBool>,
+    tell: mpsc::Sender<()>,
+    listed: Vec<Pod>,
+}
+
+impl Taker {
+    fn take(&mut self, event: &watcher::Result<Event<Pod>>) {
+        match event {
+            Ok(Event::Apply(pod)) => self.seen(pod),
+            Ok(Event::Delete(pod)) => self.index.deleted(pod),
+            Ok(Event::Init) => self.listed.clear(),
+            Ok(Event::InitApply(pod)) => {
+                self.seen(pod);
+                self.listed.push(pod.clone());
+            }
+            Ok(Event::InitDone) => {
+                self.index.replaced(std::mem::take(&mut self.listed));
+                self.synced.store(true, Ordering::Relaxed);
+                // Full: somebody is about to look at everything already.
+                let _ = self.tell.try_send(());
+            }
+            Err(error) => tracing::warn!(%error, "watching pods; trying again"),
         }
-        Ok(Event::Delete(pod)) => index.deleted(pod),
-        Ok(Event::Init) => listed.clear(),
-        Ok(Event::InitApply(pod)) => {
-            memory.stamp_pod(pod, Timestamp::now());
-            index.applied(pod.clone());
-            listed.push(pod.clone());
-        }
-        Ok(Event::InitDone) => {
-            index.replaced(std::mem::take(listed));
-            synced.store(true, Ordering::Relaxed);
-        }
-        Err(error) => tracing::warn!(%error, "watching pods; trying again"),
+    }
+
+    fn seen(&self, pod: &Pod) {
+        let now = Timestamp::now();
+        // First the index: at no moment may a pod be in neither of the two.
+        self.index.applied(pod.clone());
+        self.memory.stamp_pod(pod, now);
     }
 }
 

@@ -55,7 +55,10 @@ impl Decision {
 /// Decides about the analyzer of a job that is to run.
 pub fn decide(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Timestamp) -> Decision {
     let Some(pool) = &observed.pool else {
-        let message = format!("there is no AnalyzerPool {} in this namespace; create it or name another", job.spec.pool);
+        let message = format!(
+            "there is no AnalyzerPool {} in this namespace; create it or name another",
+            job.spec.pool
+        );
         return Decision::waiting(old, "PoolNotFound", message);
     };
     if let Some(refusal) = view::refusal(&job.spec, &pool.spec.source) {
@@ -65,13 +68,22 @@ pub fn decide(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Ti
         return without_pod(job, observed, old);
     };
     if !pod::is_child(current, job) {
-        let message = format!("a pod {} exists that is not this job's; it is left alone. Delete it", current.name_any());
+        let message = format!(
+            "a pod {} exists that is not this job's; it is left alone. Delete it",
+            current.name_any()
+        );
         return Decision::waiting(old, "PodConflict", message);
     }
     let status = status_of(current, old);
     if current.metadata.deletion_timestamp.is_some() {
         // Somebody deletes it: its successor starts at once and shares nothing with it.
-        return create(job, observed, old, AnalyzerStatus { restarts: status.restarts + 1, ..status }, "PodDeleted");
+        return create(
+            job,
+            observed,
+            old,
+            AnalyzerStatus { restarts: status.restarts + 1, ..status },
+            "PodDeleted",
+        );
     }
     let mut decision = with_pod(job, observed, old, current, status, now);
     decision.actions.extend(older_pods(observed, current));
@@ -107,7 +119,8 @@ fn with_pod(
         }
         PodState::Failed { reason, message, retry: true, ran_seconds } => {
             let before = if ran_seconds >= WORKED_SECONDS { 0 } else { status.failures };
-            let next = AnalyzerStatus { failures: before + 1, restarts: status.restarts + 1, ..status.clone() };
+            let next =
+                AnalyzerStatus { failures: before + 1, restarts: status.restarts + 1, ..status.clone() };
             if next.failures >= FAILURE_LIMIT {
                 let told = format!("{} analyzers failed in a row, the last: {message}", next.failures);
                 return Decision { status: Some(status), ..Decision::ended(old, "CrashLoop", &told, true) };
@@ -131,15 +144,28 @@ fn without_pod(job: &FocusJob, observed: &Observed, old: &FocusJobStatus) -> Dec
             create(job, observed, old, next, reason)
         }
         None => {
-            let first =
-                AnalyzerStatus { pod_name: String::new(), node: None, restarts: 0, failures: 0, start: AnalyzerStart::Cold };
+            let first = AnalyzerStatus {
+                pod_name: String::new(),
+                node: None,
+                restarts: 0,
+                failures: 0,
+                start: AnalyzerStart::Cold,
+            };
             create(job, observed, old, first, "Starting")
         }
     }
 }
 
-fn create(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, next: AnalyzerStatus, reason: &str) -> Decision {
-    let Some(pool) = &observed.pool else { return Decision::waiting(old, "PoolNotFound", "the pool is gone") };
+fn create(
+    job: &FocusJob,
+    observed: &Observed,
+    old: &FocusJobStatus,
+    next: AnalyzerStatus,
+    reason: &str,
+) -> Decision {
+    let Some(pool) = &observed.pool else {
+        return Decision::waiting(old, "PoolNotFound", "the pool is gone");
+    };
     match pod::build(job, pool, next.restarts) {
         Ok(pod) => Decision {
             status: Some(AnalyzerStatus { pod_name: pod.name_any(), node: None, ..next }),

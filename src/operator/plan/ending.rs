@@ -26,18 +26,24 @@ pub fn deleted(job: &FocusJob, observed: &Observed, old: FocusJobStatus, now: Ti
     match (&observed.broker, ours) {
         (_, false) => {}
         // A broker that is connected and yet does not delete may not hold the job for ever either.
-        (BrokerState::Connected, true) if since >= 3.0 * BROKER_PATIENCE_SECONDS => actions.push(Action::RemoveFinalizer),
+        (BrokerState::Connected, true) if since >= 3.0 * BROKER_PATIENCE_SECONDS => {
+            actions.push(Action::RemoveFinalizer)
+        }
         (BrokerState::Connected, true) => actions.extend([Action::DeleteQueue, Action::RemoveFinalizer]),
-        (BrokerState::Disconnected(_), true) if since >= BROKER_PATIENCE_SECONDS => actions.push(Action::RemoveFinalizer),
-        (BrokerState::Disconnected(_), true) => requeue = Duration::from_secs_f64(BROKER_PATIENCE_SECONDS - since + 0.01),
+        (BrokerState::Disconnected(_), true) if since >= BROKER_PATIENCE_SECONDS => {
+            actions.push(Action::RemoveFinalizer)
+        }
+        (BrokerState::Disconnected(_), true) => {
+            requeue = Duration::from_secs_f64(BROKER_PATIENCE_SECONDS - since + 0.01)
+        }
     }
     Plan { actions, status: old, write: false, requeue }
 }
 
-/// The job ends for the cause in `request`.
+/// The job ends for the cause in `request`. First the status says so; only then, at the next look, is anything
+/// taken away: a pod that is gone before its end is written down would look like a lost one.
 pub fn end(
     job: &FocusJob,
-    observed: &Observed,
     old: FocusJobStatus,
     mut timeline: Timeline,
     request: &EndRequest,
@@ -46,8 +52,7 @@ pub fn end(
     timeline.finished_at.get_or_insert_with(|| micro(now));
     let phase = if request.failed { JobPhase::Failed } else { JobPhase::Finished };
     let status = gone(job, old.clone(), timeline, phase, &request.reason, &request.message, true, now);
-    let requeue = until_deleted(job, &status, now).unwrap_or(LOOK_AGAIN);
-    Plan { actions: removal(observed), write: worth_writing(&old, &status), status, requeue }
+    Plan { actions: Vec::new(), write: worth_writing(&old, &status), status, requeue: Duration::ZERO }
 }
 
 /// The job has ended: what is left of it goes, and after its time the job itself.
@@ -62,7 +67,13 @@ pub fn after_the_end(job: &FocusJob, observed: &Observed, old: FocusJobStatus, n
 }
 
 /// The job is suspended: kept, without pod and queue.
-pub fn suspended(job: &FocusJob, observed: &Observed, old: FocusJobStatus, timeline: Timeline, now: Timestamp) -> Plan {
+pub fn suspended(
+    job: &FocusJob,
+    observed: &Observed,
+    old: FocusJobStatus,
+    timeline: Timeline,
+    now: Timestamp,
+) -> Plan {
     let message = "spec.suspend is true: the analyzer and the queue are taken away until it is false";
     let mut status = gone(job, old.clone(), timeline, JobPhase::Suspended, "Suspended", message, false, now);
     // The next pod is a new start, not a replacement of a lost one, but its name must be new.

@@ -28,7 +28,12 @@ pub fn running(
     let queue = queue(observed);
     let consumer = consumer(job, observed, timeline, now);
     let ready = summary(&[&queue, &consumer, &analyzer]);
-    let finished = Verdict::new(FINISHED, false, "Running", "the job runs until it is deleted, idle or at its source's end");
+    let finished = Verdict::new(
+        FINISHED,
+        false,
+        "Running",
+        "the job runs until it is deleted, idle or at its source's end",
+    );
     vec![analyzer, queue, consumer, ready, finished]
 }
 
@@ -43,19 +48,30 @@ fn late_pod(analyzer: &Verdict, timeline: &Timeline, now: Timestamp) -> Verdict 
     if analyzer.status || !late || analyzer.reason != "Starting" {
         return analyzer.clone();
     }
-    let message = format!("the analyzer pod is not ready {POD_DEADLINE_SECONDS:.0} s after the job was accepted; look at its events and logs");
+    let message = format!(
+        "the analyzer pod is not ready {POD_DEADLINE_SECONDS:.0} s after the job was accepted; look at its events and logs"
+    );
     Verdict::new(ANALYZER_READY, false, "DeadlineExceeded", message)
 }
 
 fn queue(observed: &Observed) -> Verdict {
     let not = |reason: &str, message: String| Verdict::new(QUEUE_READY, false, reason, message);
     match (&observed.broker, &observed.queue) {
-        (BrokerState::Disconnected(why), _) => not("BrokerUnreachable", format!("the broker cannot be reached: {why}")),
+        (BrokerState::Disconnected(why), _) => {
+            not("BrokerUnreachable", format!("the broker cannot be reached: {why}"))
+        }
         (_, seen) if seen.refused.is_some() => {
             let why = seen.refused.clone().unwrap_or_default();
-            not("QueueRefused", format!("the broker refused the queue; delete the one of that name, or mend the permissions: {why}"))
+            not(
+                "QueueRefused",
+                format!(
+                    "the broker refused the queue; delete the one of that name, or mend the permissions: {why}"
+                ),
+            )
         }
-        (_, seen) if seen.exists == Some(true) => Verdict::new(QUEUE_READY, true, "Ready", "the queue is there"),
+        (_, seen) if seen.exists == Some(true) => {
+            Verdict::new(QUEUE_READY, true, "Ready", "the queue is there")
+        }
         _ => not("Declaring", "the queue is being declared".to_owned()),
     }
 }
@@ -63,7 +79,10 @@ fn queue(observed: &Observed) -> Verdict {
 fn consumer(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Timestamp) -> Verdict {
     let not = |reason: &str, message: String| Verdict::new(CONSUMER_READY, false, reason, message);
     if let BrokerState::Disconnected(_) = observed.broker {
-        return not("BrokerUnreachable", "whether a consumer is attached is not known: the broker cannot be reached".to_owned());
+        return not(
+            "BrokerUnreachable",
+            "whether a consumer is attached is not known: the broker cannot be reached".to_owned(),
+        );
     }
     if observed.queue.exists != Some(true) {
         return not("WaitingForQueue", "a consumer can attach when the queue is there".to_owned());
@@ -71,11 +90,20 @@ fn consumer(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Times
     if observed.queue.consumers > 0 {
         return Verdict::new(CONSUMER_READY, true, "Attached", "a consumer is attached to the queue");
     }
-    let lost = if timeline.consumer_ready_at.is_some() { "the consumer is gone" } else { "no consumer has attached" };
+    let lost = if timeline.consumer_ready_at.is_some() {
+        "the consumer is gone"
+    } else {
+        "no consumer has attached"
+    };
     let deadline = f64::from(job.spec.consumer_deadline_seconds);
     let waited = observed.queue.exists_since.map_or(0.0, |at| seconds_between(at, now));
     if waited >= deadline {
-        return not("DeadlineExceeded", format!("{lost} within {deadline:.0} s of the queue; is the Focus Server running, and does it reach the broker?"));
+        return not(
+            "DeadlineExceeded",
+            format!(
+                "{lost} within {deadline:.0} s of the queue; is the Focus Server running, and does it reach the broker?"
+            ),
+        );
     }
     let reason = if timeline.consumer_ready_at.is_some() { "ConsumerLost" } else { "NoConsumer" };
     not(reason, format!("the queue is there, but {lost}"))
@@ -87,19 +115,28 @@ fn summary(parts: &[&Verdict]) -> Verdict {
         None => Verdict::new(READY, true, "Ready", "analyzer, queue and consumer are there"),
         // What is under way gives way to what is in trouble: that is what a person must see.
         Some(first) => {
-            let worst = parts.iter().find(|v| !v.status && !UNDER_WAY.contains(&v.reason.as_str())).unwrap_or(first);
+            let worst =
+                parts.iter().find(|v| !v.status && !UNDER_WAY.contains(&v.reason.as_str())).unwrap_or(first);
             Verdict::new(READY, false, worst.reason.clone(), worst.message.clone())
         }
     }
 }
 
 /// When a deadline passes that no watch would tell of.
-pub fn next_deadline(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Timestamp) -> Option<Duration> {
+pub fn next_deadline(
+    job: &FocusJob,
+    observed: &Observed,
+    timeline: &Timeline,
+    now: Timestamp,
+) -> Option<Duration> {
     let until = |waited: f64, deadline: f64| {
         // A little later, so that it has passed for certain.
         (waited < deadline).then(|| Duration::from_secs_f64(deadline - waited + 0.01))
     };
-    let pod = timeline.pod_ready_at.is_none().then(|| until(since(&timeline.accepted_at, now), POD_DEADLINE_SECONDS));
+    let pod = timeline
+        .pod_ready_at
+        .is_none()
+        .then(|| until(since(&timeline.accepted_at, now), POD_DEADLINE_SECONDS));
     let waits = observed.queue.exists == Some(true) && observed.queue.consumers == 0;
     let consumer = waits.then(|| {
         let waited = observed.queue.exists_since.map_or(0.0, |at| seconds_between(at, now));
