@@ -1,0 +1,129 @@
+//! Calls of the Kubernetes API. Each is bounded in time.
+
+use std::time::Duration;
+
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, Config};
+use serde_json::json;
+
+use super::error::ApiError;
+use crate::api::names::{self, EndRequest};
+use crate::api::{AnalyzerPool, FocusJob};
+
+/// Longest wait for one answer of the API server.
+const CALL: Duration = Duration::from_secs(5);
+
+/// A call that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No answer in time.
+    #[error("{0}: no answer from the API server within 5 s")]
+    Timeout(&'static str),
+    /// Refused or unreachable.
+    #[error("{0}: {1}")]
+    Kube(&'static str, #[source] Box<kube::Error>),
+}
+
+impl ClusterError {
+    /// The status code of a refusal.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Kube(_, error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            Self::Timeout(_) => None,
+        }
+    }
+
+    /// What a client is told.
+    pub fn into_api_error(self) -> ApiError {
+        match &self {
+            Self::Kube(_, error) => match error.as_ref() {
+                kube::Error::Api(status) if matches!(status.code, 400 | 422) => {
+                    ApiError::Rule(status.message.clone())
+                }
+                kube::Error::Api(status) => ApiError::unavailable("ApiServerRefuses", status.message.clone()),
+                _ => ApiError::unavailable("ApiServerUnreachable", self.to_string()),
+            },
+            Self::Timeout(_) => ApiError::unavailable("ApiServerUnreachable", self.to_string()),
+        }
+    }
+}
+
+/// The API server, in one namespace.
+#[derive(Clone)]
+pub struct Cluster {
+    /// FocusJobs of the namespace.
+    pub jobs: Api<FocusJob>,
+    /// AnalyzerPools of the namespace.
+    pub pools: Api<AnalyzerPool>,
+    /// The namespace.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// Reads the kubeconfig or the pod's service account.
+    ///
+    /// # Errors
+    /// When there is neither.
+    pub async fn connect(namespace: Option<String>) -> anyhow::Result<Self> {
+        let mut config = Config::infer().await?;
+        config.connect_timeout = Some(CALL);
+        config.write_timeout = Some(CALL);
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config)?;
+        Ok(Self {
+            jobs: Api::namespaced(client.clone(), &namespace),
+            pools: Api::namespaced(client, &namespace),
+            namespace,
+        })
+    }
+
+    /// Creates `job`.
+    ///
+    /// # Errors
+    /// Refusal (its code is 409 when the name is taken), or no answer in time.
+    pub async fn create(&self, job: &FocusJob) -> Result<FocusJob, ClusterError> {
+        let params = PostParams { field_manager: Some("focus-server".to_owned()), ..PostParams::default() };
+        call("creating the FocusJob", self.jobs.create(&params, job)).await
+    }
+
+    /// Deletes the job of this name; false when there is none.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn delete(&self, name: &str) -> Result<bool, ClusterError> {
+        match call("deleting the FocusJob", self.jobs.delete(name, &DeleteParams::default())).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(404) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the operator to end the job of this name and uid. A job that is gone, or another of its name, is left
+    /// alone.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn end(&self, name: &str, uid: &str, request: &EndRequest) -> Result<(), ClusterError> {
+        let annotation = serde_json::to_string(request).unwrap_or_default();
+        // The uid makes the API server refuse, with 409, a job that only has the same name.
+        let patch = json!({"metadata": {"uid": uid, "annotations": {names::END: annotation}}});
+        let params = PatchParams { field_manager: Some("focus-server".to_owned()), ..PatchParams::default() };
+        match call("ending the FocusJob", self.jobs.patch(name, &params, &Patch::Merge(&patch))).await {
+            Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn call<T>(
+    what: &'static str,
+    future: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ClusterError> {
+    match tokio::time::timeout(CALL, future).await {
+        Ok(result) => result.map_err(|error| ClusterError::Kube(what, Box::new(error))),
+        Err(_) => Err(ClusterError::Timeout(what)),
+    }
+}

@@ -1,0 +1,302 @@
+//! The consumer of one job: subscribes as soon as the queue exists, keeps the lines, subscribes again when it
+//! must, until it is cancelled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::reflector::{ObjectRef, Store};
+use prost::Message;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::broker::{Broker, BrokerError, Link, Notice, Subscriber, Subscription};
+use super::cluster::Cluster;
+use super::header;
+use super::job::{Awaited, Job, Stage, line_bytes};
+use super::lines::Pushed;
+use super::metrics::{Dropped, Metrics};
+use super::retry::Retry;
+use crate::api::names::EndRequest;
+use crate::api::{AnalyzerPool, AnalyzerSource};
+use crate::wire::{self, frame::Kind};
+
+/// First pause between two looks for a queue, when the broker tells of new ones and this is but the safety net.
+const FIRST_PAUSE_WITH_EVENTS: Duration = Duration::from_millis(25);
+/// First pause between two looks for a queue, when looking is all there is.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// Longest pause between two looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes that the broker may send ahead of their acknowledgement, per job.
+const AHEAD_BYTES: usize = 32 << 20;
+/// Messages that the broker may send ahead of their acknowledgement, per job.
+const AHEAD_MESSAGES: usize = 256;
+
+/// What every consumer uses.
+pub struct Shared {
+    /// The API server.
+    pub cluster: Cluster,
+    /// The pools, by watch.
+    pub pools: Store<AnalyzerPool>,
+    /// The broker.
+    pub broker: Broker,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Names this server in consumer tags.
+    pub identity: String,
+}
+
+impl Shared {
+    /// The source that `pool` declares.
+    pub fn source(&self, pool: &str) -> Option<AnalyzerSource> {
+        let pool = self.pools.get(&ObjectRef::new(pool).within(&self.cluster.namespace))?;
+        Some(pool.spec.source.clone())
+    }
+}
+
+/// Runs the consumer of `job` until `stop`, or until the job can have none.
+pub async fn run(shared: Arc<Shared>, job: Arc<Job>, stop: CancellationToken) {
+    let consumer = JobConsumer { shared, job, stop: stop.clone() };
+    stop.run_until_cancelled(consumer.follow()).await;
+}
+
+struct JobConsumer {
+    shared: Arc<Shared>,
+    job: Arc<Job>,
+    stop: CancellationToken,
+}
+
+/// The header disagrees with the job, in words.
+struct Mismatch(String);
+
+impl JobConsumer {
+    async fn follow(&self) {
+        let source = self.source().await;
+        self.job.open(&source, &self.stop);
+        let notice = self.shared.broker.notice(&self.job.queue);
+        let mut subscriber = match Subscriber::new(&self.job.queue, &self.tag(), prefetch(&self.job, &source))
+        {
+            Ok(subscriber) => subscriber,
+            Err(error) => {
+                let awaited = Awaited::new("queue", "NameTooLong", error.to_string());
+                return self.job.set_stage(Stage::Ended(awaited), &self.stop);
+            }
+        };
+        let mut links = self.shared.broker.links();
+        let mut retry = Retry::new(FIRST_PAUSE, LONGEST_PAUSE);
+        // The queue of a job that was made a moment ago cannot be there yet: its news is awaited before the
+        // broker is asked, for a subscription to a missing queue costs a channel.
+        let mut look = !self.job.fresh;
+        loop {
+            let link = self.link(&mut links).await;
+            retry.reset_to(if link.has_events() { FIRST_PAUSE_WITH_EVENTS } else { FIRST_PAUSE });
+            while matches!(links.has_changed(), Ok(false)) {
+                if !look {
+                    self.wait_for("queue", "QueueMissing", "the job's queue does not exist yet");
+                } else if let Err(Mismatch(message)) =
+                    self.attempt(&mut subscriber, &link, &source, &mut links, &mut retry).await
+                {
+                    return self.refuse(message);
+                }
+                look = true;
+                // Failure shows again, with its reason, when the channel is used.
+                let _ = subscriber.prepare(&link).await;
+                self.pause(&notice, &mut links, &mut retry).await;
+            }
+        }
+    }
+
+    /// One subscription, from its beginning to its end.
+    async fn attempt(
+        &self,
+        subscriber: &mut Subscriber,
+        link: &Link,
+        source: &AnalyzerSource,
+        links: &mut watch::Receiver<Option<Link>>,
+        retry: &mut Retry,
+    ) -> Result<(), Mismatch> {
+        let error = match subscriber.subscribe(link).await {
+            Ok(subscription) => {
+                retry.reset();
+                tokio::select! {
+                    ended = self.read(subscription, source) => ended?,
+                    _ = links.changed() => {
+                        links.mark_changed();
+                        BrokerError::Lost
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        debug!(job = self.job.name, %error, "no consumer");
+        match error {
+            BrokerError::NoQueue => self.wait_for("queue", "QueueMissing", "the job's queue does not exist"),
+            BrokerError::Lost => self.wait_for("broker", "BrokerUnreachable", &error.to_string()),
+            error => self.wait_for("consumer", "BrokerRefused", &error.to_string()),
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, notice: &Notice, links: &mut watch::Receiver<Option<Link>>, retry: &mut Retry) {
+        tokio::select! {
+            () = notice.created() => retry.reset(),
+            () = self.job.poke.notified() => retry.reset(),
+            // The caller asks whether it has changed.
+            _ = links.changed() => links.mark_changed(),
+            () = tokio::time::sleep(retry.next()) => {}
+        }
+    }
+
+    /// Reads until the subscription ends; says why it ended.
+    async fn read(
+        &self,
+        mut subscription: Subscription,
+        source: &AnalyzerSource,
+    ) -> Result<BrokerError, Mismatch> {
+        let _attached = Attached::new(&self.shared.metrics);
+        self.job.set_stage(Stage::Attached, &self.stop);
+        if let Some(received) = self.job.received.filter(|_| self.job.first_consumer()) {
+            self.shared.metrics.to_consumer.observe(received.elapsed().as_secs_f64());
+        }
+        info!(job = self.job.name, "the consumer is attached");
+        let most = usize::from(prefetch(&self.job, source)).div_ceil(4);
+        loop {
+            let messages = match subscription.next(most).await {
+                Ok(messages) => messages,
+                Err(error) => return Ok(error),
+            };
+            for (body, redelivered) in messages {
+                self.take(&body, redelivered, source)?;
+            }
+        }
+    }
+
+    fn take(&self, body: &[u8], redelivered: bool, source: &AnalyzerSource) -> Result<(), Mismatch> {
+        match wire::Frame::decode(body).ok().and_then(|frame| frame.kind) {
+            Some(Kind::Header(header)) => self.take_header(header, source),
+            Some(Kind::Line(line)) => {
+                self.take_line(line, redelivered);
+                Ok(())
+            }
+            Some(Kind::End(end)) => {
+                info!(job = self.job.name, reason = end.reason, "the analyzer has ended");
+                self.job.with_feed(|feed| feed.ended = Some(end));
+                Ok(())
+            }
+            None => {
+                self.shared.metrics.drop_lines(Dropped::Malformed, 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_header(&self, header: wire::Header, source: &AnalyzerSource) -> Result<(), Mismatch> {
+        if self.job.with_feed(|feed| feed.header.as_ref() == Some(&header)).unwrap_or(true) {
+            return Ok(());
+        }
+        if let Some(words) = header::disagreement(&header, &self.job.uid, &self.job.spec, source) {
+            return Err(Mismatch(words));
+        }
+        self.job.with_feed(|feed| feed.header = Some(header));
+        Ok(())
+    }
+
+    fn take_line(&self, line: wire::Line, redelivered: bool) {
+        let metrics = &self.shared.metrics;
+        metrics.lines.inc();
+        match self.job.with_feed(|feed| feed.push(line, redelivered)) {
+            Some((Pushed::Kept { missing, evicted }, first)) => {
+                metrics.drop_lines(Dropped::Gap, missing);
+                metrics.drop_lines(Dropped::Memory, evicted);
+                if let Some(received) = self.job.received.filter(|_| first) {
+                    metrics.to_first_line.observe(received.elapsed().as_secs_f64());
+                }
+            }
+            Some((Pushed::Malformed, _)) => metrics.drop_lines(Dropped::Malformed, 1),
+            Some((Pushed::Repeated, _)) | None => {}
+        }
+    }
+
+    /// The header disagrees: no more lines, and the operator is asked to fail the job.
+    fn refuse(&self, message: String) {
+        warn!(job = self.job.name, message, "the analyzer's header disagrees with the job: failing it");
+        if self.stop.is_cancelled() {
+            return;
+        }
+        self.job.with_feed(|feed| feed.lines.clear());
+        let awaited = Awaited::new("header", "HeaderMismatch", message.clone());
+        self.job.set_stage(Stage::Ended(awaited), &self.stop);
+        let request = EndRequest { reason: "HeaderMismatch".to_owned(), message, failed: true };
+        tokio::spawn(end(Arc::clone(&self.shared), Arc::clone(&self.job), request, self.stop.clone()));
+    }
+
+    async fn source(&self) -> AnalyzerSource {
+        loop {
+            if let Some(source) = self.job.source() {
+                return source.clone();
+            }
+            if let Some(source) = self.shared.source(&self.job.spec.pool) {
+                return self.job.source_or(source).clone();
+            }
+            let message = format!("there is no AnalyzerPool named {}", self.job.spec.pool);
+            self.wait_for("pool", "PoolNotFound", &message);
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        }
+    }
+
+    async fn link(&self, links: &mut watch::Receiver<Option<Link>>) -> Link {
+        loop {
+            if let Some(link) = links.borrow_and_update().clone() {
+                return link;
+            }
+            self.wait_for("broker", "BrokerUnreachable", &self.shared.broker.problem());
+            // The sender lives as long as the shared broker.
+            let _ = links.changed().await;
+        }
+    }
+
+    fn wait_for(&self, phase: &'static str, reason: &'static str, message: &str) {
+        self.job.set_stage(Stage::Waiting(Awaited::new(phase, reason, message)), &self.stop);
+    }
+
+    fn tag(&self) -> String {
+        let job: String = self.job.name.chars().take(100).collect();
+        format!("focus-server-{}-{job}", self.shared.identity)
+    }
+}
+
+/// Asks the operator to end `job`, again and again until it is done or `stop`. Only the first call does it.
+pub async fn end(shared: Arc<Shared>, job: Arc<Job>, request: EndRequest, stop: CancellationToken) {
+    if job.end_asked.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        return;
+    }
+    let mut retry = Retry::new(Duration::from_millis(500), Duration::from_secs(30));
+    while let Some(Err(error)) =
+        stop.run_until_cancelled(shared.cluster.end(&job.name, &job.uid, &request)).await
+    {
+        warn!(job = job.name, reason = request.reason, %error, "asking the operator to end the job failed");
+        stop.run_until_cancelled(tokio::time::sleep(retry.next())).await;
+    }
+}
+
+/// Messages that the broker may send ahead: as many as fit the bytes, at least 4.
+fn prefetch(job: &Job, source: &AnalyzerSource) -> u16 {
+    let fit = AHEAD_BYTES / line_bytes(&job.spec, source).max(1);
+    u16::try_from(fit.clamp(4, AHEAD_MESSAGES)).unwrap_or(4)
+}
+
+/// Counts a consumer for as long as it lives.
+struct Attached(prometheus::IntGauge);
+
+impl Attached {
+    fn new(metrics: &Metrics) -> Self {
+        metrics.consumers.inc();
+        Self(metrics.consumers.clone())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

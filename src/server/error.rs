@@ -1,0 +1,163 @@
+//! What the HTTP API refuses, and how it says so.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::job::Awaited;
+use super::validate::{FieldError, Refusal};
+
+/// Header of a 404 on a job: the phase that is awaited, such as `queue`.
+pub const PHASE: HeaderName = HeaderName::from_static("focus-phase");
+/// Header of a 404 on a job: CamelCase cause.
+pub const REASON: HeaderName = HeaderName::from_static("focus-reason");
+/// Header of a 404 on a job: a sentence for a person, ASCII.
+pub const MESSAGE: HeaderName = HeaderName::from_static("focus-message");
+
+/// Longest `Focus-Message`, bytes.
+const MAX_MESSAGE: usize = 512;
+
+/// A refused request.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Missing or mistyped fields: 422.
+    #[error("missing or mistyped fields")]
+    Shape(Vec<FieldError>),
+    /// A broken rule: 400.
+    #[error("{0}")]
+    Rule(String),
+    /// The body is too large: 413.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// A historic view of a time without recording: 404.
+    #[error("no recording found in given time range")]
+    NoRecording,
+    /// All windows have live jobs: 429.
+    #[error("all {0} windows have live jobs")]
+    NoWindow(u16),
+    /// No job of that id has a consumer: 404.
+    #[error("{}: {}", .0.reason, .0.message)]
+    NoConsumer(Awaited),
+    /// Something that the server needs is not there: 503.
+    #[error("{reason}: {message}")]
+    Unavailable {
+        /// CamelCase cause.
+        reason: &'static str,
+        /// A sentence for a person.
+        message: String,
+    },
+}
+
+impl ApiError {
+    /// A 503.
+    pub fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Unavailable { reason, message: message.into() }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Shape(errors) => Self::Shape(errors),
+            Refusal::Rules(broken) => Self::Rule(broken.join("; ")),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Shape(errors) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": errors }))).into_response()
+            }
+            Self::Rule(details) => {
+                (StatusCode::BAD_REQUEST, Json(json!({ "error": "Validation failed", "details": details })))
+                    .into_response()
+            }
+            Self::TooLarge(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, Json(json!({ "detail": self.to_string() }))).into_response()
+            }
+            Self::NoRecording => {
+                (StatusCode::NOT_FOUND, Json(json!({ "error": "No recording found in given time range" })))
+                    .into_response()
+            }
+            Self::NoWindow(_) => {
+                let details = format!("{self}; end one or try again later");
+                retry(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    5,
+                    json!({ "error": "Too many jobs", "details": details }),
+                )
+            }
+            Self::NoConsumer(awaited) => no_consumer(&awaited),
+            Self::Unavailable { reason, message } => {
+                let body = json!({ "error": "Service unavailable", "reason": reason, "details": message });
+                retry(StatusCode::SERVICE_UNAVAILABLE, 1, body)
+            }
+        }
+    }
+}
+
+fn no_consumer(awaited: &Awaited) -> Response {
+    let mut response = retry(StatusCode::NOT_FOUND, 1, json!({ "error": "Invalid job_id" }));
+    for (name, text) in
+        [(PHASE, awaited.phase), (REASON, awaited.reason.as_str()), (MESSAGE, awaited.message.as_str())]
+    {
+        response.headers_mut().insert(name, header_text(text));
+    }
+    response
+}
+
+fn retry(status: StatusCode, seconds: u32, body: serde_json::Value) -> Response {
+    (status, [(header::RETRY_AFTER, seconds.to_string())], Json(body)).into_response()
+}
+
+/// `text` as a header's value: printable ASCII, of bounded length.
+fn header_text(text: &str) -> HeaderValue {
+    let ascii: String = text
+        .chars()
+        .take(MAX_MESSAGE)
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else if c.is_whitespace() {
+                ' '
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    HeaderValue::from_str(ascii.trim()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_ascii_on_one_line() {
+        for (text, wanted) in [("a\nb", "a b"), ("Gr\u{fc}n \u{1}", "Gr?n ?"), ("", "")] {
+            assert_eq!(header_text(text), wanted);
+        }
+        assert_eq!(header_text(&"x".repeat(9999)).len(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn each_refusal_has_its_status() {
+        for (error, status) in [
+            (ApiError::Shape(vec![]), 422),
+            (ApiError::Rule(String::new()), 400),
+            (ApiError::TooLarge(1), 413),
+            (ApiError::NoRecording, 404),
+            (ApiError::NoWindow(30), 429),
+            (ApiError::unavailable("NoSource", ""), 503),
+        ] {
+            assert_eq!(error.into_response().status().as_u16(), status);
+        }
+        let response = ApiError::NoConsumer(Awaited::new("queue", "QueueMissing", "wait")).into_response();
+        assert_eq!(response.status().as_u16(), 404);
+        assert_eq!(response.headers()[PHASE], "queue");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+}

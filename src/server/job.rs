@@ -1,0 +1,214 @@
+//! One job as the server holds it: where its consumer stands, and its lines.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::lines::{Limits, Lines, MAX_JOB_BYTES, Pushed};
+use crate::api::focusjob::ViewType;
+use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, conditions, names, view};
+use crate::wire;
+
+/// What a job waits for, or why it will not have a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// What is awaited: `pool`, `operator`, `broker`, `queue`, `consumer`; or the end that the job has come to:
+    /// `header`, `suspended`, `finished`, `deleted`; or `none` for a job that does not exist.
+    pub phase: &'static str,
+    /// CamelCase cause.
+    pub reason: String,
+    /// A sentence for a person.
+    pub message: String,
+}
+
+impl Awaited {
+    /// `phase` is awaited because of `reason`.
+    pub fn new(phase: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { phase, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// Where the consumer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is being made.
+    Waiting(Awaited),
+    /// The broker has confirmed it.
+    Attached,
+    /// There will be none, unless a suspended job is resumed.
+    Ended(Awaited),
+}
+
+/// A job's lines and what is known of them.
+#[derive(Debug)]
+pub struct Feed {
+    /// The lines.
+    pub lines: Lines,
+    /// The last header, once checked.
+    pub header: Option<wire::Header>,
+    /// The analyzer's farewell.
+    pub ended: Option<wire::End>,
+    seen_line: bool,
+}
+
+/// What the server knows of a job that it is making.
+pub struct Expected {
+    /// When the request arrived.
+    pub received: Instant,
+    /// The source that the pool declares.
+    pub source: AnalyzerSource,
+}
+
+/// One job.
+pub struct Job {
+    /// Its id.
+    pub name: String,
+    /// metadata.uid.
+    pub uid: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its view.
+    pub spec: FocusJobSpec,
+    /// When its request arrived, if this server made it.
+    pub received: Option<Instant>,
+    /// Whether its queue had not been reported when the server first saw it.
+    pub fresh: bool,
+    /// Wakes the consumer's loop when something may have changed.
+    pub poke: Notify,
+    /// Whether the operator has been asked to end it.
+    pub end_asked: AtomicBool,
+    source: OnceLock<AnalyzerSource>,
+    stage: watch::Sender<Stage>,
+    feed: Mutex<Option<Feed>>,
+    last_read: Mutex<Instant>,
+    had_consumer: AtomicBool,
+}
+
+impl Job {
+    /// The job of `object`, with what is known of it if this server makes it.
+    pub fn new(object: &FocusJob, expected: Option<Expected>) -> Self {
+        let (received, source) = expected.map_or((None, None), |e| (Some(e.received), Some(e.source)));
+        let list = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let starting = Awaited::new("queue", "Starting", "the consumer is being made");
+        Self {
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+            queue: names::queue_name(object),
+            spec: object.spec.clone(),
+            received,
+            fresh: !conditions::is_true(list, conditions::QUEUE_READY),
+            poke: Notify::new(),
+            end_asked: AtomicBool::new(object.annotations().contains_key(names::END)),
+            source: source.map_or_else(OnceLock::new, OnceLock::from),
+            stage: watch::channel(Stage::Waiting(starting)).0,
+            feed: Mutex::new(None),
+            last_read: Mutex::new(Instant::now()),
+            had_consumer: AtomicBool::new(false),
+        }
+    }
+
+    /// The source that its pool declared when the job was first seen.
+    pub fn source(&self) -> Option<&AnalyzerSource> {
+        self.source.get()
+    }
+
+    /// The source, taken from `declared` if it is not known yet.
+    pub fn source_or(&self, declared: AnalyzerSource) -> &AnalyzerSource {
+        self.source.get_or_init(|| declared)
+    }
+
+    /// Where the consumer stands, now and whenever that changes.
+    pub fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    /// Sets where the consumer stands, unless `by`, the task that says so, has been cancelled.
+    pub fn set_stage(&self, stage: Stage, by: &CancellationToken) {
+        self.stage.send_if_modified(|current| {
+            let change = !by.is_cancelled() && *current != stage;
+            if change {
+                *current = stage;
+            }
+            change
+        });
+    }
+
+    /// Sets where the consumer stands, and lets go of its lines. The task that feeds the job must have been
+    /// cancelled before.
+    pub fn stop(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+        *lock(&self.feed) = None;
+    }
+
+    /// Makes room for lines of `source`, unless `by` has been cancelled.
+    pub fn open(&self, source: &AnalyzerSource, by: &CancellationToken) {
+        let mut feed = lock(&self.feed);
+        if !by.is_cancelled() {
+            let lines = Lines::new(limits(&self.spec, source));
+            *feed = Some(Feed { lines, header: None, ended: None, seen_line: false });
+        }
+    }
+
+    /// `f` of the feed, or None when there is none. `f` must be quick: the consumer waits for it.
+    pub fn with_feed<T>(&self, f: impl FnOnce(&mut Feed) -> T) -> Option<T> {
+        lock(&self.feed).as_mut().map(f)
+    }
+
+    /// Somebody reads the job.
+    pub fn touch(&self) {
+        *lock(&self.last_read) = Instant::now();
+    }
+
+    /// How long nobody has read the job.
+    pub fn unread_for(&self) -> Duration {
+        lock(&self.last_read).elapsed()
+    }
+
+    /// True the first time it is called: for the time to the first consumer.
+    pub fn first_consumer(&self) -> bool {
+        !self.had_consumer.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Feed {
+    /// Keeps `line`; also says whether it is the first.
+    pub fn push(&mut self, line: wire::Line, redelivered: bool) -> (Pushed, bool) {
+        let pushed = self.lines.push(line, redelivered);
+        let kept = matches!(pushed, Pushed::Kept { .. });
+        let first = kept && !self.seen_line;
+        if kept {
+            self.seen_line = true;
+            // A new analyzer has taken the place of one that had said farewell.
+            self.ended = None;
+        }
+        (pushed, first)
+    }
+}
+
+/// Intensities of each line.
+pub fn line_bytes(spec: &FocusJobSpec, source: &AnalyzerSource) -> usize {
+    let per_channel = match spec.view_type {
+        ViewType::Waterfall => 1,
+        ViewType::MultiChannel | ViewType::SingleChannel => {
+            view::frequencies(spec, source.sample_rate_hz).len()
+        }
+    };
+    spec.channels.count() * per_channel
+}
+
+fn limits(spec: &FocusJobSpec, source: &AnalyzerSource) -> Limits {
+    Limits {
+        lines: usize::try_from(spec.display_info.height).unwrap_or(1).max(1),
+        span_us: (view::display_seconds(spec, source.sample_rate_hz) * 1e6) as i64,
+        bytes: MAX_JOB_BYTES,
+        line_bytes: line_bytes(spec, source),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

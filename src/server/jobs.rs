@@ -1,0 +1,278 @@
+//! All jobs of the namespace that the server knows, and the consumer of each that should have one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::consumer::{self, Shared};
+use super::job::{Awaited, Expected, Job, Stage};
+use crate::api::names::{self, EndRequest};
+use crate::api::{FocusJob, conditions};
+
+/// How long a job that this server made is believed in before the watch has told of it.
+const UNSEEN: Duration = Duration::from_secs(60);
+
+/// The registry.
+pub struct Jobs {
+    shared: Arc<Shared>,
+    inner: Mutex<Inner>,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: HashMap<String, Entry>,
+    expected: HashMap<String, Expected>,
+}
+
+struct Entry {
+    job: Arc<Job>,
+    object: Arc<FocusJob>,
+    task: Option<CancellationToken>,
+    seen: bool,
+    entered: Instant,
+}
+
+impl Jobs {
+    /// An empty registry; `stop` ends all consumers.
+    pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        Self { shared, inner: Mutex::default(), stop }
+    }
+
+    /// Announces a job that this server is about to make, for the watch may tell of it before the API server
+    /// has answered.
+    pub fn expect(&self, name: &str, expected: Expected) {
+        self.lock().expected.insert(name.to_owned(), expected);
+    }
+
+    /// Takes an announcement back.
+    pub fn unexpect(&self, name: &str) {
+        self.lock().expected.remove(name);
+    }
+
+    /// Enters a job that this server has just made, and had announced.
+    pub fn made(&self, object: FocusJob) {
+        let mut inner = self.lock();
+        let known = inner.entries.get(&object.name_any());
+        if known.is_none_or(|entry| Some(&entry.job.uid) != object.uid().as_ref()) {
+            self.enter(&mut inner, Arc::new(object), false);
+        }
+    }
+
+    /// Takes in what the watch tells of a job.
+    pub fn apply(&self, object: Arc<FocusJob>) {
+        let mut inner = self.lock();
+        match inner.entries.get_mut(&object.name_any()) {
+            Some(entry) if Some(&entry.job.uid) == object.uid().as_ref() => {
+                let queue_ready = |job: &FocusJob| condition_is_true(job, conditions::QUEUE_READY);
+                if queue_ready(&object) && !queue_ready(&entry.object) {
+                    entry.job.poke.notify_one();
+                }
+                entry.object = object;
+                entry.seen = true;
+                self.drive(entry);
+            }
+            _ => self.enter(&mut inner, object, true),
+        }
+    }
+
+    fn enter(&self, inner: &mut Inner, object: Arc<FocusJob>, seen: bool) {
+        let job = Arc::new(Job::new(&object, inner.expected.remove(&object.name_any())));
+        if let Some(old) = inner.entries.remove(&job.name) {
+            end_entry(&old, Awaited::new("deleted", "Replaced", "another job has taken this name"));
+        }
+        let mut entry = Entry { job, object, task: None, seen, entered: Instant::now() };
+        self.drive(&mut entry);
+        inner.entries.insert(entry.job.name.clone(), entry);
+    }
+
+    /// Starts or stops the consumer of `entry`, as its object demands.
+    fn drive(&self, entry: &mut Entry) {
+        match (over(&entry.object), &entry.task) {
+            (None, None) => {
+                let token = self.stop.child_token();
+                let starting = Awaited::new("queue", "Starting", "the consumer is being made");
+                entry.job.set_stage(Stage::Waiting(starting), &token);
+                tokio::spawn(consumer::run(Arc::clone(&self.shared), Arc::clone(&entry.job), token.clone()));
+                entry.task = Some(token);
+            }
+            (None, Some(_)) => {}
+            (Some(awaited), _) => {
+                if let Some(task) = entry.task.take() {
+                    info!(job = entry.job.name, reason = awaited.reason, "the consumer is taken away");
+                    task.cancel();
+                }
+                entry.job.stop(Stage::Ended(awaited));
+            }
+        }
+    }
+
+    /// Forgets the job of this name and uid.
+    pub fn remove(&self, name: &str, uid: Option<&str>) {
+        let mut inner = self.lock();
+        if inner.entries.get(name).is_some_and(|entry| Some(entry.job.uid.as_str()) == uid)
+            && let Some(entry) = inner.entries.remove(name)
+        {
+            end_entry(&entry, deleted());
+        }
+    }
+
+    /// Takes in a complete list: a job that the watch had told of and that is not in it is gone.
+    pub fn resync(&self, listed: &[Arc<FocusJob>]) {
+        listed.iter().for_each(|object| self.apply(Arc::clone(object)));
+        let names: BTreeSet<String> = listed.iter().map(|object| object.name_any()).collect();
+        self.lock().entries.retain(|name, entry| {
+            let keep = !entry.seen || names.contains(name);
+            if !keep {
+                end_entry(entry, deleted());
+            }
+            keep
+        });
+    }
+
+    /// The job of this id, and the object as last seen.
+    pub fn get(&self, id: &str) -> Option<(Arc<Job>, Arc<FocusJob>)> {
+        let inner = self.lock();
+        let entry = inner.entries.get(id)?;
+        Some((Arc::clone(&entry.job), Arc::clone(&entry.object)))
+    }
+
+    /// Windows of the live jobs.
+    pub fn windows(&self) -> BTreeSet<u16> {
+        self.lock()
+            .entries
+            .values()
+            .filter(|entry| over(&entry.object).is_none_or(|awaited| awaited.phase == "suspended"))
+            .filter_map(|entry| entry.object.labels().get(names::WINDOW_LABEL)?.parse().ok())
+            .collect()
+    }
+
+    /// Ends the jobs that nobody reads, and forgets those that the watch never told of. To be called each second.
+    pub fn sweep(&self) {
+        let mut inner = self.lock();
+        inner.entries.retain(|_, entry| {
+            let keep = entry.seen || entry.entered.elapsed() < UNSEEN;
+            if !keep {
+                end_entry(entry, deleted());
+            }
+            keep
+        });
+        for entry in inner.entries.values() {
+            let idle =
+                Duration::from_secs(u64::try_from(entry.object.spec.idle_timeout_seconds).unwrap_or(0));
+            let (Some(task), false) = (&entry.task, idle.is_zero()) else { continue };
+            let asked = entry.job.end_asked.load(std::sync::atomic::Ordering::Relaxed);
+            if !asked && entry.job.unread_for() > idle {
+                let message = format!("nobody has read the job for {} s", idle.as_secs());
+                info!(job = entry.job.name, message, "ending the job");
+                let request = EndRequest { reason: "IdleTimeout".to_owned(), message, failed: false };
+                let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&entry.job));
+                tokio::spawn(consumer::end(shared, job, request, task.clone()));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn end_entry(entry: &Entry, awaited: Awaited) {
+    if let Some(task) = &entry.task {
+        task.cancel();
+    }
+    entry.job.stop(Stage::Ended(awaited));
+}
+
+fn deleted() -> Awaited {
+    Awaited::new("deleted", "Deleted", "the job has been deleted")
+}
+
+/// Why the job of `object` shall have no consumer; None for a live one.
+pub fn over(object: &FocusJob) -> Option<Awaited> {
+    if object.metadata.deletion_timestamp.is_some() {
+        return Some(Awaited::new("deleted", "Deleted", "the job is being deleted"));
+    }
+    let list = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    if let Some(finished) = conditions::find(list, conditions::FINISHED).filter(|c| c.status == "True") {
+        return Some(Awaited::new("finished", finished.reason.clone(), finished.message.clone()));
+    }
+    object
+        .spec
+        .suspend
+        .then(|| Awaited::new("suspended", "Suspended", "the job is suspended by spec.suspend"))
+}
+
+/// `awaited`, in the operator's words when it is the operator who knows why: a queue that does not exist.
+pub fn explain(awaited: Awaited, object: &FocusJob) -> Awaited {
+    if awaited.phase != "queue" {
+        return awaited;
+    }
+    let list = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    match conditions::find(list, conditions::QUEUE_READY) {
+        Some(condition) if condition.status != "True" => {
+            Awaited::new("queue", condition.reason.clone(), condition.message.clone())
+        }
+        Some(_) => awaited,
+        None => Awaited::new("operator", "NotAccepted", "the operator has not taken up the job yet"),
+    }
+}
+
+fn condition_is_true(object: &FocusJob, type_: &str) -> bool {
+    object.status.as_ref().is_some_and(|status| conditions::is_true(&status.conditions, type_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::FocusJobStatus;
+    use crate::api::conditions::Verdict;
+    use crate::server::answer::tests::spec;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    fn job(verdicts: &[Verdict]) -> FocusJob {
+        let mut job = FocusJob::new("0-1", spec(8));
+        let conditions = conditions::merge(&[], verdicts, None, Timestamp::UNIX_EPOCH);
+        job.status = Some(FocusJobStatus { conditions, ..FocusJobStatus::default() });
+        job
+    }
+
+    #[test]
+    fn a_job_is_over_when_it_has_finished_or_is_going_or_suspended() {
+        let finished = Verdict::new(conditions::FINISHED, true, "HeaderMismatch", "so it is");
+        let going = Verdict::new(conditions::FINISHED, false, "Running", "");
+        let mut deleted = job(&[]);
+        deleted.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let mut suspended = job(&[]);
+        suspended.spec.suspend = true;
+        for (object, phase) in [
+            (job(&[]), None),
+            (job(&[going]), None),
+            (job(&[finished]), Some("finished")),
+            (deleted, Some("deleted")),
+            (suspended, Some("suspended")),
+        ] {
+            assert_eq!(over(&object).map(|a| a.phase), phase);
+        }
+    }
+
+    #[test]
+    fn the_operator_knows_why_there_is_no_queue() {
+        let missing = || Awaited::new("queue", "QueueMissing", "m");
+        let refused = Verdict::new(conditions::QUEUE_READY, false, "BrokerUnreachable", "n");
+        let ready = Verdict::new(conditions::QUEUE_READY, true, "Ready", "n");
+        for (awaited, object, reason) in [
+            (missing(), job(&[]), "NotAccepted"),
+            (missing(), job(&[refused.clone()]), "BrokerUnreachable"),
+            (missing(), job(&[ready]), "QueueMissing"),
+            (Awaited::new("pool", "PoolNotFound", "m"), job(&[refused]), "PoolNotFound"),
+        ] {
+            assert_eq!(explain(awaited, &object).reason, reason);
+        }
+    }
+}
