@@ -1,0 +1,167 @@
+//! The API server, with a deadline on every call, and a label by which a run's leftovers are found.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::api::{FocusJob, FocusJobSpec};
+
+/// Label on all that a run creates: the run's name.
+pub const RUN_LABEL: &str = "focus-operator.io/probe-run";
+/// How long one API call may take.
+const CALL: Duration = Duration::from_secs(10);
+
+/// The API server, one namespace of it, and this run's name.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    /// Where the jobs are.
+    pub namespace: String,
+    /// Value of [`RUN_LABEL`].
+    pub run: String,
+}
+
+impl Cluster {
+    /// Connects by KUBECONFIG, or from within a pod.
+    ///
+    /// # Errors
+    /// When there is no configuration or the API server does not answer.
+    pub async fn connect(namespace: Option<&str>) -> anyhow::Result<(Self, String)> {
+        let client = Client::try_default()
+            .await
+            .context("reading the cluster's configuration; set KUBECONFIG or run in a pod")?;
+        let version = bounded("asking the API server for its version", client.apiserver_version()).await?;
+        let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
+        let run = format!("r{:08x}", rand::random::<u32>());
+        Ok((Self { client, namespace, run }, version.git_version))
+    }
+
+    /// Objects of one kind in the run's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Metadata with the run's label; the server makes the name from `prefix`.
+    pub fn metadata(&self, prefix: &str) -> ObjectMeta {
+        ObjectMeta {
+            generate_name: Some(prefix.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            labels: Some([(RUN_LABEL.to_owned(), self.run.clone())].into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// Creates a FocusJob of `spec`.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn create_job(&self, spec: &FocusJobSpec) -> anyhow::Result<FocusJob> {
+        let mut job = FocusJob::new("", spec.clone());
+        job.metadata = self.metadata("probe-");
+        let what = format!("creating a FocusJob in namespace {}", self.namespace);
+        bounded(&what, self.api().create(&PostParams::default(), &job)).await
+    }
+
+    /// Asks for the deletion of the FocusJob `name`; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn delete_job(&self, name: &str) -> anyhow::Result<()> {
+        self.delete::<FocusJob>(name).await
+    }
+
+    /// Asks for the deletion of an object; one that is gone is fine.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn delete<K>(&self, name: &str) -> anyhow::Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        K::DynamicType: Default,
+    {
+        let (api, params) = (self.api::<K>(), DeleteParams::default());
+        let what = format!("deleting {name} in namespace {}", self.namespace);
+        bounded(&what, async {
+            match api.delete(name, &params).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await
+    }
+
+    /// Deletes every FocusJob and Pod that carries the run's label and waits until they are gone.
+    ///
+    /// # Errors
+    /// When some remain after `limit`; the message names them.
+    pub async fn sweep(&self, limit: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + limit;
+        self.sweep_kind::<FocusJob>("FocusJobs", deadline).await?;
+        self.sweep_kind::<Pod>("Pods", deadline).await
+    }
+
+    async fn sweep_kind<K>(&self, kind: &str, deadline: Instant) -> anyhow::Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        K::DynamicType: Default,
+    {
+        let (api, ours) =
+            (self.api::<K>(), ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run)));
+        let what = format!("listing the run's {kind}");
+        let mut left = bounded(&what, api.list_metadata(&ours)).await?.items;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let params = DeleteParams::default();
+        let delete = api.delete_collection(&params, &ours);
+        bounded_by(Duration::from_secs(60), &format!("deleting the run's {kind}"), delete).await?;
+        while !left.is_empty() {
+            if Instant::now() > deadline {
+                let names: Vec<_> = left.iter().take(5).map(|o| o.name_any()).collect();
+                bail!(
+                    "{} {kind} of the run are still there, such as {}: their finalizer waits for the operator; \
+                     see that it runs, then kubectl delete -n {} -l {RUN_LABEL}={}",
+                    left.len(),
+                    names.join(", "),
+                    self.namespace,
+                    self.run
+                );
+            }
+            sleep(Duration::from_millis(200)).await;
+            left = bounded(&what, api.list_metadata(&ours)).await?.items;
+        }
+        Ok(())
+    }
+}
+
+/// `call` with a deadline; errors say `what` was tried.
+///
+/// # Errors
+/// When the call fails, or takes longer than 10 s.
+pub async fn bounded<T>(what: &str, call: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    bounded_by(CALL, what, call).await
+}
+
+async fn bounded_by<T>(
+    limit: Duration,
+    what: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> anyhow::Result<T> {
+    match timeout(limit, call).await {
+        Ok(answer) => answer.with_context(|| what.to_owned()),
+        Err(_) => bail!("{what}: the API server gave no answer within {} s", limit.as_secs()),
+    }
+}
