@@ -78,7 +78,9 @@ impl TestBroker {
     }
 
     pub async fn until_no_queue(&self, queue: &str) {
-        until(&format!("queue {queue} is gone"), || async { self.consumers(queue).await.is_none().then_some(()) })
-            .await;
+        until(&format!("queue {queue} is gone"), || async {
+            self.consumers(queue).await.is_none().then_some(())
+        })
+        .await;
     }
 }

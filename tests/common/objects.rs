@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::{World, broker, from_env};
 
 pub fn namespace(name: &str) -> Namespace {
-    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"focus-operator.io/e2e": "true"}}})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"focus-operator.io/e2e": "true"}}}))
+        .unwrap()
 }
 
 /// The broker's address, for the analyzers.
@@ -66,7 +67,8 @@ fn template(image: &str) -> Value {
     });
     let mut spec = json!({"terminationGracePeriodSeconds": 1});
     if let Some(path) = recordings() {
-        container["volumeMounts"] = json!([{"name": "recordings", "mountPath": "/recordings", "readOnly": true}]);
+        container["volumeMounts"] =
+            json!([{"name": "recordings", "mountPath": "/recordings", "readOnly": true}]);
         spec["volumes"] = json!([{"name": "recordings", "hostPath": {"path": path, "type": "Directory"}}]);
     }
     spec["containers"] = json!([container]);

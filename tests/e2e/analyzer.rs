@@ -86,7 +86,11 @@ async fn an_analyzer_that_cannot_work_fails_its_job_in_its_own_words() {
             let failed = world.until_reason(pool, FINISHED, reason).await;
             let (status, _, message) = condition(&failed, FINISHED).unwrap();
             assert_eq!(status, "True", "{message}");
-            assert_eq!(failed.status.unwrap().analyzer.map(|analyzer| analyzer.restarts), Some(0), "retried in vain");
+            assert_eq!(
+                failed.status.unwrap().analyzer.map(|analyzer| analyzer.restarts),
+                Some(0),
+                "retried in vain"
+            );
         }
     })
     .await;

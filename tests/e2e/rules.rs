@@ -5,21 +5,33 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::common::objects::job;
 use crate::common::in_world;
+use crate::common::objects::job;
 
 #[tokio::test]
 async fn every_rule_is_refused_in_its_own_words() {
     in_world("rules", |world| async move {
         let table: Vec<(Value, &str)> = vec![
             (json!({"nfftSelection": 1000}), "nfftSelection must be a power of 2 from 128 to 65536"),
-            (json!({"nfftSelection": 4096}), "nfftSelection must be between 256 and 2048 for viewType MultiChannel"),
+            (
+                json!({"nfftSelection": 4096}),
+                "nfftSelection must be between 256 and 2048 for viewType MultiChannel",
+            ),
             (json!({"channels": {"min": 0, "max": 5}}), "should be greater than or equal to 1"),
             (json!({"channels": {"min": 9, "max": 5}}), "channels.max must not be below channels.min"),
             (json!({"channels": {"min": 1, "max": 2501}}), "at most 2500 channels fit one view"),
-            (json!({"viewType": "SingleChannel"}), "channels.min must equal channels.max for viewType SingleChannel"),
-            (json!({"viewType": "Waterfall"}), "viewType Waterfall takes no displayTimeAxisDuration and no frequencyRange"),
-            (json!({"frequencyRange": null}), "displayTimeAxisDuration and frequencyRange are required unless viewType is Waterfall"),
+            (
+                json!({"viewType": "SingleChannel"}),
+                "channels.min must equal channels.max for viewType SingleChannel",
+            ),
+            (
+                json!({"viewType": "Waterfall"}),
+                "viewType Waterfall takes no displayTimeAxisDuration and no frequencyRange",
+            ),
+            (
+                json!({"frequencyRange": null}),
+                "displayTimeAxisDuration and frequencyRange are required unless viewType is Waterfall",
+            ),
             (json!({"frequencyRange": {"min": 5, "max": 5}}), "frequencyRange must span at least 1 Hz"),
             (json!({"displayTimeAxisDuration": 0}), "should be greater than or equal to 1"),
             (json!({"displayInfo": {"height": 0}}), "should be greater than or equal to 1"),

@@ -100,7 +100,11 @@ async fn bad_requests_are_refused_and_leave_nothing_behind() {
         let server = server(&world).await;
         let table = [
             (json!({"nfftSelection": 1000}), 400, "power of 2"),
-            (json!({"frequencyRange": {"min": 0, "max": 600}}), 400, "Frequency 600 Hz exceeds Nyquist limit (500 Hz)"),
+            (
+                json!({"frequencyRange": {"min": 0, "max": 600}}),
+                400,
+                "Frequency 600 Hz exceeds Nyquist limit (500 Hz)",
+            ),
             (json!({"channels": {"min": 1, "max": 2501}}), 400, "2500"),
             (json!({"channels": "all"}), 422, ""),
             (json!({"nfftSelection": null}), 422, ""),
@@ -136,7 +140,8 @@ async fn a_restarted_server_takes_its_jobs_up_again() {
         let after = world.until_condition(&id, READY, true).await;
         assert_eq!(before.status.unwrap().timeline, after.status.clone().unwrap().timeline);
         assert_eq!(after.name_any(), id);
-        let metadata = get(&second, &format!("metadata/{id}?wait={}s", Duration::from_secs(30).as_secs())).await;
+        let metadata =
+            get(&second, &format!("metadata/{id}?wait={}s", Duration::from_secs(30).as_secs())).await;
         assert_eq!(metadata.status(), StatusCode::OK);
     })
     .await;
