@@ -8,6 +8,7 @@ pub mod api;
 pub mod broker;
 pub mod health;
 pub mod operator;
+pub mod picture;
 pub mod probe;
 pub mod server;
 pub mod shutdown;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use focus_operator::{analyzer, api, operator, probe, server, telemetry};
+use focus_operator::{analyzer, api, operator, picture, probe, server, telemetry};
 
 /// Live fibre sensing (DAS) on Kubernetes.
 #[derive(Parser)]
@@ -23,8 +23,21 @@ enum Role {
     Analyzer(analyzer::Args),
     /// Measures how long each phase takes, seen from outside.
     Probe(probe::Args),
+    /// Draws the newest lines of a job as a PNG.
+    Picture(picture::Args),
+    /// Prints a recording as the `source` of an AnalyzerPool (JSON).
+    Source(SourceArgs),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd(CrdArgs),
+}
+
+#[derive(clap::Args)]
+struct SourceArgs {
+    /// The recording.
+    file: String,
+    /// Where the analyzer will find it. Default: the same path.
+    #[arg(long)]
+    mounted_at: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -52,12 +65,31 @@ async fn main() -> ExitCode {
             telemetry::init("warn");
             probe::run(args).await
         }
+        Role::Picture(args) => picture::run(args).await.map(|()| ExitCode::SUCCESS),
+        Role::Source(args) => print_source(&args).map(|()| ExitCode::SUCCESS),
         Role::Crd(args) => print_crds(args.plural.as_deref()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("focus: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Runs alone in its process, so that reading a file may block.
+fn print_source(args: &SourceArgs) -> anyhow::Result<()> {
+    let found = analyzer::source::Recording::open(&args.file)?;
+    let source = api::AnalyzerSource {
+        uri: format!("file://{}", args.mounted_at.as_deref().unwrap_or(&args.file)),
+        sample_rate_hz: found.rate_hz,
+        channels: i32::try_from(found.channels)?,
+        dx_meters: found.dx_m.unwrap_or(1.0),
+        fiber_start_meters: 0.0,
+        pulse_rate_hz: None,
+        dtype: found.dtype,
+        description: found.text,
+    };
+    println!("{}", serde_json::to_string(&source)?);
+    Ok(())
 }
 
 fn print_crds(plural: Option<&str>) -> anyhow::Result<()> {

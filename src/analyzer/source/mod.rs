@@ -6,6 +6,7 @@ mod synthetic;
 
 use std::ops::Range;
 
+pub use hdf5::Recording;
 pub use replay::Replay;
 pub use synthetic::Synthetic;
 
