@@ -1,20 +1,22 @@
 //! The one connection to RabbitMQ, the news of new queues on it, and subscriptions. All AMQP of the server.
 
+mod subscription;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{FieldTable, ShortString};
+use futures::StreamExt;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, Consumer, ErrorKind, Event};
+use lapin::{Connection, ConnectionProperties, Consumer, Event};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+pub use subscription::{Subscriber, Subscription};
 
 use super::args::BrokerUrl;
 use super::metrics::Metrics;
@@ -29,7 +31,7 @@ const EVENTS: &str = "amq.rabbitmq.event";
 /// How many names of new queues are remembered for those who ask a moment later.
 const RECENT: usize = 512;
 /// How often a broker that refused its events is asked for them again.
-const EVENTS_AGAIN: Duration = Duration::from_secs(30);
+const EVENTS_AGAIN: Duration = Duration::from_secs(300);
 
 /// Why the broker did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -242,118 +244,6 @@ impl Drop for Notice {
     }
 }
 
-/// Subscribes one job to its queue; keeps a channel at hand, so that a subscription is one round trip.
-pub struct Subscriber {
-    queue: ShortString,
-    tag: ShortString,
-    prefetch: u16,
-    spare: Option<Channel>,
-}
-
-/// A consumer that the broker has confirmed. Dropping it cancels the consumer and closes its channel.
-pub struct Subscription {
-    channel: Channel,
-    consumer: Consumer,
-    ended: Option<BrokerError>,
-}
-
-impl Subscriber {
-    /// For `queue`; the broker sends at most `prefetch` messages ahead of their acknowledgement.
-    ///
-    /// # Errors
-    /// When a name is longer than AMQP allows.
-    pub fn new(queue: &str, tag: &str, prefetch: u16) -> Result<Self, BrokerError> {
-        let short = |text: &str| {
-            ShortString::try_new(text)
-                .map_err(|_| BrokerError::Address(format!("the name {text} is longer than 255 bytes")))
-        };
-        Ok(Self { queue: short(queue)?, tag: short(tag)?, prefetch, spare: None })
-    }
-
-    /// Opens the channel of the next subscription.
-    ///
-    /// # Errors
-    /// When the broker refuses or is lost.
-    pub async fn prepare(&mut self, link: &Link) -> Result<(), BrokerError> {
-        if self.spare.as_ref().is_some_and(|channel| channel.status().connected()) {
-            return Ok(());
-        }
-        let prefetch = self.prefetch;
-        let channel = call("opening a channel", async {
-            let channel = link.connection.create_channel().await?;
-            channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-            Ok(channel)
-        })
-        .await?;
-        self.spare = Some(channel);
-        Ok(())
-    }
-
-    /// Subscribes.
-    ///
-    /// # Errors
-    /// [`BrokerError::NoQueue`] while the queue does not exist.
-    pub async fn subscribe(&mut self, link: &Link) -> Result<Subscription, BrokerError> {
-        self.prepare(link).await?;
-        let Some(channel) = self.spare.take() else { return Err(BrokerError::Timeout("opening a channel")) };
-        let (queue, tag) = (self.queue.clone(), self.tag.clone());
-        let consumer = call(
-            "subscribing to the queue",
-            channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()),
-        )
-        .await
-        .map_err(missing_queue)?;
-        Ok(Subscription { channel, consumer, ended: None })
-    }
-}
-
-impl Subscription {
-    /// The messages that are there, at least one and at most `most`, each with whether it was delivered before.
-    /// They are acknowledged all at once, in one frame. Memory is bounded by the prefetch: what is not
-    /// acknowledged stays in the broker, whose queue is bounded and drops the oldest.
-    ///
-    /// # Errors
-    /// When the connection is lost, or `NoQueue` when the broker has cancelled the consumer because its queue
-    /// is gone.
-    pub async fn next(&mut self, most: usize) -> Result<Vec<(Vec<u8>, bool)>, BrokerError> {
-        if let Some(error) = self.ended.take() {
-            return Err(error);
-        }
-        let mut messages = Vec::new();
-        let delivery = self.consumer.next().await;
-        let mut last = self.take(delivery, &mut messages)?;
-        while messages.len() < most
-            && let Some(delivery) = self.consumer.next().now_or_never()
-        {
-            match self.take(delivery, &mut messages) {
-                Ok(tag) => last = tag,
-                Err(error) => {
-                    // What came before it is given first.
-                    self.ended = Some(error);
-                    return Ok(messages);
-                }
-            }
-        }
-        call("acknowledging", self.channel.basic_ack(last, BasicAckOptions { multiple: true })).await?;
-        Ok(messages)
-    }
-
-    fn take(
-        &self,
-        delivery: Option<lapin::Result<lapin::message::Delivery>>,
-        messages: &mut Vec<(Vec<u8>, bool)>,
-    ) -> Result<u64, BrokerError> {
-        match delivery {
-            Some(Ok(delivery)) => {
-                messages.push((delivery.data, delivery.redelivered));
-                Ok(delivery.delivery_tag)
-            }
-            Some(Err(error)) => Err(BrokerError::Amqp("consuming", error)),
-            None => Err(BrokerError::NoQueue),
-        }
-    }
-}
-
 async fn connect(url: &BrokerUrl, identity: &str) -> Result<Connection, BrokerError> {
     let address = url.read().await.map_err(|error| BrokerError::Address(format!("{error:#}")))?;
     // The parser's own words may repeat the address.
@@ -401,16 +291,6 @@ async fn call<T>(
     match tokio::time::timeout(CALL, future).await {
         Ok(result) => result.map_err(|error| BrokerError::Amqp(what, error)),
         Err(_) => Err(BrokerError::Timeout(what)),
-    }
-}
-
-fn missing_queue(error: BrokerError) -> BrokerError {
-    match &error {
-        BrokerError::Amqp(_, amqp) => match amqp.kind() {
-            ErrorKind::ProtocolError(protocol) if protocol.get_id() == 404 => BrokerError::NoQueue,
-            _ => error,
-        },
-        _ => error,
     }
 }
 

@@ -13,7 +13,7 @@ use super::job::{Awaited, Expected, Job, Stage};
 use crate::api::names::{self, EndRequest};
 use crate::api::{FocusJob, conditions};
 
-/// How long a job that this server made is believed in before the watch has told of it.
+/// How long a job that this server made is believed in although a list does not have it: the list may be older.
 const UNSEEN: Duration = Duration::from_secs(60);
 
 /// The registry.
@@ -121,12 +121,13 @@ impl Jobs {
         }
     }
 
-    /// Takes in a complete list: a job that the watch had told of and that is not in it is gone.
+    /// Takes in a complete list: a job that is not in it is gone, unless it was made a moment ago.
     pub fn resync(&self, listed: &[Arc<FocusJob>]) {
         listed.iter().for_each(|object| self.apply(Arc::clone(object)));
         let names: BTreeSet<String> = listed.iter().map(|object| object.name_any()).collect();
         self.lock().entries.retain(|name, entry| {
-            let keep = !entry.seen || names.contains(name);
+            let fresh = !entry.seen && entry.entered.elapsed() < UNSEEN;
+            let keep = fresh || names.contains(name);
             if !keep {
                 end_entry(entry, deleted());
             }
@@ -151,16 +152,9 @@ impl Jobs {
             .collect()
     }
 
-    /// Ends the jobs that nobody reads, and forgets those that the watch never told of. To be called each second.
+    /// Ends the jobs that nobody reads. To be called each second.
     pub fn sweep(&self) {
-        let mut inner = self.lock();
-        inner.entries.retain(|_, entry| {
-            let keep = entry.seen || entry.entered.elapsed() < UNSEEN;
-            if !keep {
-                end_entry(entry, deleted());
-            }
-            keep
-        });
+        let inner = self.lock();
         for entry in inner.entries.values() {
             let idle =
                 Duration::from_secs(u64::try_from(entry.object.spec.idle_timeout_seconds).unwrap_or(0));
@@ -268,7 +262,7 @@ mod tests {
         let ready = Verdict::new(conditions::QUEUE_READY, true, "Ready", "n");
         for (awaited, object, reason) in [
             (missing(), job(&[]), "NotAccepted"),
-            (missing(), job(&[refused.clone()]), "BrokerUnreachable"),
+            (missing(), job(std::slice::from_ref(&refused)), "BrokerUnreachable"),
             (missing(), job(&[ready]), "QueueMissing"),
             (Awaited::new("pool", "PoolNotFound", "m"), job(&[refused]), "PoolNotFound"),
         ] {
