@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use focus_operator::{analyzer, api, operator, picture, probe, server, telemetry};
 
+/// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.
+const LOG: &str = "info,lapin::channel=off";
+
 /// Live fibre sensing (DAS) on Kubernetes.
 #[derive(Parser)]
 #[command(name = "focus", version, about)]
@@ -50,11 +53,11 @@ struct CrdArgs {
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().role {
         Role::Operator(args) => {
-            telemetry::init("info");
+            telemetry::init(LOG);
             operator::run(args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Server(args) => {
-            telemetry::init("info");
+            telemetry::init(LOG);
             server::run(args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Analyzer(args) => {
