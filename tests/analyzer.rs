@@ -2,6 +2,8 @@
 //!
 //! The tests that need RabbitMQ run when `FOCUS_TEST_BROKER_URL` names one, and say so when they are skipped.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};

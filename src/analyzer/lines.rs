@@ -63,8 +63,14 @@ impl LineMaker {
             Work::Spectrum { windows, spectrogram } => {
                 windows.advance(&mut self.source, start)?;
                 let bins = self.geometry.values_per_channel();
-                for (window, levels) in windows.iter().zip(self.levels.chunks_exact_mut(bins)) {
-                    spectrogram.levels(window, levels);
+                let mut windows = windows.iter();
+                for levels in self.levels.chunks_mut(2 * bins) {
+                    let (first, second) = levels.split_at_mut(bins);
+                    match (windows.next(), windows.next()) {
+                        (Some(a), Some(b)) => spectrogram.levels_of_two([a, b], [first, second]),
+                        (Some(a), None) => spectrogram.levels(a, first),
+                        (None, _) => {}
+                    }
                 }
             }
             Work::Level { stretch, squares } => {
@@ -184,8 +190,9 @@ mod tests {
         let bins = geometry.values_per_channel();
         let mut levels = vec![0.0; 4 * bins];
         let mut spectrogram = Spectrogram::new(256, 0..bins);
-        for (window, levels) in data.chunks_exact(256).zip(levels.chunks_exact_mut(bins)) {
-            spectrogram.levels(window, levels);
+        for (windows, levels) in data.chunks_exact(2 * 256).zip(levels.chunks_exact_mut(2 * bins)) {
+            let ((a, b), (first, second)) = (windows.split_at(256), levels.split_at_mut(bins));
+            spectrogram.levels_of_two([a, b], [first, second]);
         }
         levels
     }

@@ -11,7 +11,7 @@ pub struct Metrics {
     pub dropped: IntCounter,
     /// The part of `dropped` that was never computed because the processor was too slow.
     pub skipped: IntCounter,
-    /// Sessions with the broker after the first.
+    /// Attempts to reach the broker after the first.
     pub reconnects: IntCounter,
     /// Bytes of lines that wait for the broker.
     pub waiting_bytes: IntGauge,
@@ -41,7 +41,7 @@ impl Metrics {
             )?,
             reconnects: IntCounter::new(
                 "focus_analyzer_reconnects_total",
-                "Sessions with the broker after the first.",
+                "Attempts to reach the broker after the first.",
             )?,
             waiting_bytes: IntGauge::new(
                 "focus_analyzer_waiting_bytes",

@@ -1,8 +1,8 @@
 //! The reference analyzer: reads a fibre source, computes the spectrogram lines of one job's view and
 //! publishes them on the job's queue. `docs/analyzer-contract.md` is the contract it fulfils.
 //!
-//! A thread computes lines at their time ([`engine`]); a bounded buffer ([`outbox`]) hands them to the task
-//! that publishes them ([`publish`]). The thread never waits for the broker.
+//! A thread computes lines at their time (`engine`); a bounded buffer (`outbox`) hands them to the task
+//! that publishes them (`publish`). The thread never waits for the broker.
 
 mod backoff;
 #[doc(hidden)]
@@ -51,13 +51,13 @@ const GRACE_WITHOUT_BROKER: Duration = Duration::from_millis(100);
 pub struct Args {
     /// The job's spec: JSON of a FocusJob's `spec`.
     #[arg(long, env = "FOCUS_SPEC")]
-    spec: Option<String>,
+    spec: Option<Box<str>>,
     /// The source: JSON of an AnalyzerPool's `spec.source`.
     #[arg(long, env = "FOCUS_SOURCE")]
-    source: Option<String>,
+    source: Option<Box<str>>,
     /// Name of the queue, which the operator declares.
     #[arg(long, env = "FOCUS_QUEUE")]
-    queue: Option<String>,
+    queue: Option<Box<str>>,
     /// Address of the broker: amqp(s)://user:password@host:port/vhost.
     #[arg(long, env = "FOCUS_BROKER_URL", hide_env_values = true)]
     broker_url: Option<Secret>,
@@ -66,13 +66,13 @@ pub struct Args {
     broker_url_file: Option<PathBuf>,
     /// Name of the FocusJob.
     #[arg(long, env = "FOCUS_JOB_NAME")]
-    job_name: Option<String>,
+    job_name: Option<Box<str>>,
     /// Namespace of the FocusJob.
     #[arg(long, env = "FOCUS_JOB_NAMESPACE")]
-    job_namespace: Option<String>,
+    job_namespace: Option<Box<str>>,
     /// metadata.uid of the FocusJob.
     #[arg(long, env = "FOCUS_JOB_UID")]
-    job_uid: Option<String>,
+    job_uid: Option<Box<str>>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "FOCUS_HEALTH_ADDR", default_value = "0.0.0.0:8082")]
     health_addr: String,

@@ -18,11 +18,11 @@ const HEARTBEAT_SECONDS: u16 = 5;
 
 /// A text that is never printed.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Box<str>);
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 }
 
@@ -120,7 +120,7 @@ fn json<T: DeserializeOwned>(variable: &'static str, value: Option<&str>) -> Res
 
 fn broker(args: &Args) -> Result<AMQPUri, AnalyzerError> {
     let url = match (&args.broker_url, &args.broker_url_file) {
-        (Some(Secret(url)), _) if !url.is_empty() => url.clone(),
+        (Some(Secret(url)), _) if !url.is_empty() => url.to_string(),
         (_, Some(path)) => read_secret(path)?,
         _ => return required("FOCUS_BROKER_URL", None).map(|_| AMQPUri::default()),
     };
@@ -191,12 +191,12 @@ mod tests {
                 "BadEnvironment: reading the environment: FOCUS_SOURCE is not",
             ),
             (
-                |a| a.queue = Some(String::new()),
+                |a| a.queue = Some("".into()),
                 64,
                 "BadEnvironment: reading the environment: FOCUS_QUEUE is not set",
             ),
             (
-                |a| a.queue = Some("q".repeat(256)),
+                |a| a.queue = Some("q".repeat(256).into()),
                 64,
                 "BadEnvironment: reading the environment: FOCUS_QUEUE has 256",
             ),
@@ -211,21 +211,18 @@ mod tests {
                 "BadEnvironment: reading the environment: FOCUS_BROKER_URL is not set",
             ),
             (
-                |a| a.spec = Some(SPEC.replace("50}", "2501}")),
+                |a| a.spec = Some(SPEC.replace("50}", "2501}").into()),
                 65,
                 "ChannelOutOfRange: starting the view: Channel 2501 is outside the source",
             ),
             (
-                |a| a.spec = Some(SPEC.replace("500}", "501}")),
+                |a| a.spec = Some(SPEC.replace("500}", "501}").into()),
                 65,
                 "FrequencyOutOfRange: starting the view: Frequency 501 Hz exceeds Nyquist limit (500 Hz)",
             ),
             (
                 |a| {
-                    a.spec = Some(
-                        SPEC.replace('}', "").replace("50,", "50},").replace("500,", "500},")
-                            + r#","startTime":1,"endTime":2}"#,
-                    )
+                    a.spec = Some(SPEC.replace("10}", r#"10,"startTime":1,"endTime":2}"#).into());
                 },
                 65,
                 "HistoricViewUnsupported: starting the view: startTime 1",
