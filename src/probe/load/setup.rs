@@ -3,11 +3,11 @@
 use anyhow::bail;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::api::AnalyzerPool;
+use crate::api::{AnalyzerPool, FocusJob};
 use crate::probe::cluster::{Cluster, bounded};
 
 /// The scheduler that nobody runs.
@@ -35,6 +35,7 @@ impl Ground {
             bounded(&format!("creating namespace {name}"), namespaces.create(&params, &namespace)).await?;
             ground.namespace = true;
         }
+        refuse_others(cluster).await?;
         let pools = cluster.api::<AnalyzerPool>();
         match bounded(&format!("reading AnalyzerPool {pool}"), pools.get_opt(pool)).await? {
             Some(found) => refuse_real(&found, name)?,
@@ -62,6 +63,21 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// Jobs of others would be measured too.
+async fn refuse_others(cluster: &Cluster) -> anyhow::Result<()> {
+    let (what, name) = ("looking for earlier FocusJobs", &cluster.namespace);
+    let one = ListParams::default().limit(1);
+    let found = bounded(what, cluster.api::<FocusJob>().list_metadata(&one)).await?;
+    if let Some(job) = found.items.first() {
+        bail!(
+            "namespace {name} has FocusJobs already, such as {}: delete them with \
+             kubectl delete focusjobs --all -n {name}, or name an empty namespace with --namespace",
+            job.name_any()
+        );
+    }
+    Ok(())
 }
 
 fn refuse_real(pool: &AnalyzerPool, namespace: &str) -> anyhow::Result<()> {
