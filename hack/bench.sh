@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures a running system: called by `make bench`.
 #
-# It needs an operator (metrics at OPERATOR_METRICS), a Focus Server (SERVER), a
-# cluster (KUBECONFIG) and a broker (FOCUS_BROKER_URL_FILE). FOCUS is the program.
+# It needs an operator (metrics at OPERATOR_METRICS), a Focus Server (SERVER, whose
+# jobs are in NAMESPACE), a cluster (KUBECONFIG) and a broker
+# (FOCUS_BROKER_URL_FILE). FOCUS is the program.
 #
 #   1. 20 jobs one after the other through the Focus Server, with the floors
 #   2. 200 jobs at 10 per second, fake kubelet and fake consumer
@@ -16,7 +17,7 @@ root=$(dirname "$(dirname "$(readlink -f "$0")")")
 focus=${FOCUS:-$root/target/release/focus}
 server=${SERVER:-http://127.0.0.1:8080}
 metrics=${OPERATOR_METRICS:-http://127.0.0.1:8081/metrics}
-namespace=${NAMESPACE:-}
+namespace=${NAMESPACE:-focus-demo}
 quiet=${QUIET:-60s}
 out=${OUT:-$root/.cluster/bench}
 export KUBECONFIG=${KUBECONFIG:-$root/.cluster/kubeconfig}
@@ -49,10 +50,7 @@ measure() {
 interrupted=0
 trap 'interrupted=1' INT TERM
 
-jobs_namespace=()
-[ -z "$namespace" ] || jobs_namespace=(--namespace "$namespace")
-
-measure server-20 --server "$server" --jobs 20 --wait "${jobs_namespace[@]}"
+measure server-20 --server "$server" --jobs 20 --wait --namespace "$namespace"
 measure load-200-at-10 --load --jobs 200 --rate 10 --quiet 0s --operator-metrics "$metrics"
 measure load-1000-at-once --load --jobs 1000 --quiet "$quiet" --operator-metrics "$metrics"
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
@@ -18,6 +19,9 @@ use crate::api::{FocusJob, FocusJobSpec};
 pub const RUN_LABEL: &str = "focus-operator.io/probe-run";
 /// How long one API call may take.
 const CALL: Duration = Duration::from_secs(10);
+
+/// How many deletions are under way at once.
+const DELETES_AT_ONCE: usize = 32;
 
 /// The API server, one namespace of it, and this run's name.
 #[derive(Clone)]
@@ -122,12 +126,14 @@ impl Cluster {
             (self.api::<K>(), ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run)));
         let what = format!("listing the run's {kind}");
         let mut left = bounded(&what, api.list_metadata(&ours)).await?.items;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let params = DeleteParams::default();
-        let delete = api.delete_collection(&params, &ours);
-        bounded_by(Duration::from_secs(60), &format!("deleting the run's {kind}"), delete).await?;
+        // One by one: the API server works through a collection in a single row, for minutes when it is long.
+        futures::stream::iter(left.iter().map(|o| o.name_any()).collect::<Vec<_>>())
+            .for_each_concurrent(DELETES_AT_ONCE, |name| async move {
+                if let Err(error) = self.delete::<K>(&name).await {
+                    tracing::warn!("{error:#}");
+                }
+            })
+            .await;
         while !left.is_empty() {
             if Instant::now() > deadline {
                 let names: Vec<_> = left.iter().take(5).map(|o| o.name_any()).collect();
@@ -140,7 +146,7 @@ impl Cluster {
                     self.run
                 );
             }
-            sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_millis(100)).await;
             left = bounded(&what, api.list_metadata(&ours)).await?.items;
         }
         Ok(())
@@ -152,16 +158,8 @@ impl Cluster {
 /// # Errors
 /// When the call fails, or takes longer than 10 s.
 pub async fn bounded<T>(what: &str, call: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
-    bounded_by(CALL, what, call).await
-}
-
-async fn bounded_by<T>(
-    limit: Duration,
-    what: &str,
-    call: impl Future<Output = kube::Result<T>>,
-) -> anyhow::Result<T> {
-    match timeout(limit, call).await {
+    match timeout(CALL, call).await {
         Ok(answer) => answer.with_context(|| what.to_owned()),
-        Err(_) => bail!("{what}: the API server gave no answer within {} s", limit.as_secs()),
+        Err(_) => bail!("{what}: the API server gave no answer within {} s", CALL.as_secs()),
     }
 }

@@ -101,7 +101,11 @@ async fn perform(
         }
         Err(error) => report.failures.push(Failure::new("(clean-up)", "Leftover", format!("{error:#}"))),
     }
-    measured
+    // What was found until then is still worth reading.
+    if let Err(error) = measured {
+        report.failures.push(Failure::new("(run)", "CutShort", format!("{error:#}")));
+    }
+    Ok(())
 }
 
 async fn floors(cluster: &Cluster, url: &BrokerUrl, report: &mut Report) -> anyhow::Result<()> {

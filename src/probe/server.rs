@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long a call that does not wait may take.
 const CALL: Duration = Duration::from_secs(10);
+/// The longest `wait` that the server takes.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often waterfall/{job_id}/1 is asked.
 const LINE_POLL: Duration = Duration::from_millis(5);
 
@@ -88,7 +90,7 @@ impl Server {
     /// When `deadline` came first; the message has the last answer.
     pub async fn wait_metadata(&self, id: &str, deadline: Instant) -> anyhow::Result<()> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now()).min(LONGEST_WAIT);
             let path = format!("metadata/{id}?wait={}s", left.as_secs_f64().ceil());
             let answer = self.get(&path, left + CALL).await?;
             match answer.status() {

@@ -1,13 +1,15 @@
 //! The namespace and the pool on which no real scheduler acts.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::api::AnalyzerPool;
+use crate::api::{AnalyzerPool, FocusJob};
 use crate::probe::cluster::{Cluster, bounded};
 
 /// The scheduler that nobody runs.
@@ -29,12 +31,13 @@ impl Ground {
         let (mut ground, params) = (Self::default(), PostParams::default());
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         let name = &cluster.namespace;
-        if bounded("reading the namespace of the load", namespaces.get_opt(name)).await?.is_none() {
+        if !is_there(&namespaces, name).await? {
             let namespace =
                 serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": SCHEDULER}}}))?;
             bounded(&format!("creating namespace {name}"), namespaces.create(&params, &namespace)).await?;
             ground.namespace = true;
         }
+        refuse_others(cluster).await?;
         let pools = cluster.api::<AnalyzerPool>();
         match bounded(&format!("reading AnalyzerPool {pool}"), pools.get_opt(pool)).await? {
             Some(found) => refuse_real(&found, name)?,
@@ -62,6 +65,38 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// Whether the namespace is there; one that is going away, such as that of an earlier load, is awaited.
+async fn is_there(namespaces: &Api<Namespace>, name: &str) -> anyhow::Result<bool> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = bounded(&format!("reading namespace {name}"), namespaces.get_opt(name)).await?;
+        if found.as_ref().is_none_or(|n| n.metadata.deletion_timestamp.is_none()) {
+            return Ok(found.is_some());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "namespace {name} is still going away after 60 s: kubectl describe namespace {name} tells why"
+            );
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Jobs of others would be measured too.
+async fn refuse_others(cluster: &Cluster) -> anyhow::Result<()> {
+    let (what, name) = ("looking for earlier FocusJobs", &cluster.namespace);
+    let one = ListParams::default().limit(1);
+    let found = bounded(what, cluster.api::<FocusJob>().list_metadata(&one)).await?;
+    if let Some(job) = found.items.first() {
+        bail!(
+            "namespace {name} has FocusJobs already, such as {}: delete them with \
+             kubectl delete focusjobs --all -n {name}, or name an empty namespace with --namespace",
+            job.name_any()
+        );
+    }
+    Ok(())
 }
 
 fn refuse_real(pool: &AnalyzerPool, namespace: &str) -> anyhow::Result<()> {
