@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::{Action, Observed};
 use crate::api::conditions::{ANALYZER_READY, Verdict};
 use crate::api::focusjob::{AnalyzerStart, AnalyzerStatus, JobPhase};
-use crate::api::names::EndRequest;
+use crate::api::names::{self, EndRequest};
 use crate::api::timeline::seconds_between;
 use crate::api::{FocusJob, FocusJobStatus, view};
 use crate::operator::pod::{self, PodState};
@@ -167,13 +167,17 @@ fn create(
         return Decision::waiting(old, "PoolNotFound", "the pool is gone");
     };
     match pod::build(job, pool, next.restarts) {
-        Ok(pod) => Decision {
-            status: Some(AnalyzerStatus { pod_name: pod.name_any(), node: None, ..next }),
-            actions: vec![Action::CreatePod(Box::new(pod))],
-            verdict: Verdict::new(ANALYZER_READY, false, reason, message_of(reason)),
-            requeue: None,
-            end: None,
-        },
+        Ok(mut pod) => {
+            // The pod itself carries the count: the status is written only after the pod is there.
+            pod.labels_mut().insert(names::FAILURES_LABEL.to_owned(), next.failures.to_string());
+            Decision {
+                status: Some(AnalyzerStatus { pod_name: pod.name_any(), node: None, ..next }),
+                actions: vec![Action::CreatePod(Box::new(pod))],
+                verdict: Verdict::new(ANALYZER_READY, false, reason, message_of(reason)),
+                requeue: None,
+                end: None,
+            }
+        }
         Err(why) => Decision::waiting(old, "PoolInvalid", why),
     }
 }
@@ -192,7 +196,9 @@ fn status_of(current: &Pod, old: &FocusJobStatus) -> AnalyzerStatus {
         pod_name: current.name_any(),
         node: current.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         restarts: pod::attempt(current),
-        failures: old.analyzer.as_ref().map_or(0, |analyzer| analyzer.failures),
+        failures: pod::failures_before(current)
+            .or(old.analyzer.as_ref().map(|analyzer| analyzer.failures))
+            .unwrap_or(0),
         start: AnalyzerStart::Cold,
     }
 }
