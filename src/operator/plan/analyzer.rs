@@ -86,7 +86,7 @@ pub fn decide(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Ti
         );
     }
     let mut decision = with_pod(job, observed, old, current, status, now);
-    decision.actions.extend(older_pods(observed, current));
+    decision.actions.extend(older_pods(job, observed, current));
     decision
 }
 
@@ -204,11 +204,15 @@ fn status_of(current: &Pod, old: &FocusJobStatus) -> AnalyzerStatus {
 }
 
 /// Pods before the current one, to be taken away.
-fn older_pods(observed: &Observed, current: &Pod) -> Vec<Action> {
+fn older_pods(job: &FocusJob, observed: &Observed, current: &Pod) -> Vec<Action> {
     observed
         .pods
         .iter()
-        .filter(|pod| pod::attempt(pod) < pod::attempt(current) && pod.metadata.deletion_timestamp.is_none())
+        .filter(|pod| {
+            pod::attempt(pod) < pod::attempt(current)
+                && pod::is_child(pod, job)
+                && pod.metadata.deletion_timestamp.is_none()
+        })
         .map(delete)
         .collect()
 }
