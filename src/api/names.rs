@@ -14,6 +14,8 @@ pub const FINALIZER: &str = "focus-operator.io/queue";
 pub const JOB_LABEL: &str = "focus-operator.io/job";
 /// Label on children: the FocusJob's uid.
 pub const UID_LABEL: &str = "focus-operator.io/job-uid";
+/// Label on pods: how many analyzers of the job had failed in a row when the pod was made.
+pub const FAILURES_LABEL: &str = "focus-operator.io/failures";
 /// Label on pods: the name of the AnalyzerPool.
 pub const POOL_LABEL: &str = "focus-operator.io/pool";
 /// Label on FocusJobs that the Focus Server made: the window, 0 to 29.

@@ -118,7 +118,7 @@ fn running(
     if connected && observed.queue.exists != Some(true) && observed.queue.refused.is_none() {
         actions.push(Action::EnsureQueue);
     }
-    let verdicts = verdicts::running(job, observed, &timeline, &analyzer.verdict, now);
+    let verdicts = verdicts::running(job, observed, &timeline, &old.conditions, &analyzer.verdict, now);
     let ready = verdicts.iter().any(|v| v.type_ == conditions::READY && v.status);
     if ready && timeline.ready_at.is_none() {
         timeline.ready_at = Some(micro(now));
@@ -140,7 +140,7 @@ fn running(
         timeline,
     };
     let held = hold(&old, &status, trouble, now);
-    let deadline = verdicts::next_deadline(job, observed, &status.timeline, now);
+    let deadline = verdicts::next_deadline(job, observed, &status.timeline, &status.conditions, now);
     let requeue = [held, analyzer.requeue, deadline].into_iter().flatten().min().unwrap_or(LOOK_AGAIN);
     Plan { actions, write: held.is_none() && worth_writing(&old, &status), status, requeue }
 }

@@ -113,6 +113,11 @@ pub fn attempt(pod: &Pod) -> i32 {
     pod.name_any().rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }
 
+/// How many analyzers had failed in a row when `pod` was made, where it tells.
+pub fn failures_before(pod: &Pod) -> Option<i32> {
+    pod.labels().get(names::FAILURES_LABEL)?.parse().ok()
+}
+
 /// Whether `pod` is a child of `job`: the owner reference has its uid.
 pub fn is_child(pod: &Pod, job: &FocusJob) -> bool {
     pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.meta().uid.as_ref())

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::{Action, Observed};
 use crate::api::conditions::{ANALYZER_READY, Verdict};
 use crate::api::focusjob::{AnalyzerStart, AnalyzerStatus, JobPhase};
-use crate::api::names::EndRequest;
+use crate::api::names::{self, EndRequest};
 use crate::api::timeline::seconds_between;
 use crate::api::{FocusJob, FocusJobStatus, view};
 use crate::operator::pod::{self, PodState};
@@ -86,7 +86,7 @@ pub fn decide(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Ti
         );
     }
     let mut decision = with_pod(job, observed, old, current, status, now);
-    decision.actions.extend(older_pods(observed, current));
+    decision.actions.extend(older_pods(job, observed, current));
     decision
 }
 
@@ -167,13 +167,17 @@ fn create(
         return Decision::waiting(old, "PoolNotFound", "the pool is gone");
     };
     match pod::build(job, pool, next.restarts) {
-        Ok(pod) => Decision {
-            status: Some(AnalyzerStatus { pod_name: pod.name_any(), node: None, ..next }),
-            actions: vec![Action::CreatePod(Box::new(pod))],
-            verdict: Verdict::new(ANALYZER_READY, false, reason, message_of(reason)),
-            requeue: None,
-            end: None,
-        },
+        Ok(mut pod) => {
+            // The pod itself carries the count: the status is written only after the pod is there.
+            pod.labels_mut().insert(names::FAILURES_LABEL.to_owned(), next.failures.to_string());
+            Decision {
+                status: Some(AnalyzerStatus { pod_name: pod.name_any(), node: None, ..next }),
+                actions: vec![Action::CreatePod(Box::new(pod))],
+                verdict: Verdict::new(ANALYZER_READY, false, reason, message_of(reason)),
+                requeue: None,
+                end: None,
+            }
+        }
         Err(why) => Decision::waiting(old, "PoolInvalid", why),
     }
 }
@@ -192,17 +196,23 @@ fn status_of(current: &Pod, old: &FocusJobStatus) -> AnalyzerStatus {
         pod_name: current.name_any(),
         node: current.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         restarts: pod::attempt(current),
-        failures: old.analyzer.as_ref().map_or(0, |analyzer| analyzer.failures),
+        failures: pod::failures_before(current)
+            .or(old.analyzer.as_ref().map(|analyzer| analyzer.failures))
+            .unwrap_or(0),
         start: AnalyzerStart::Cold,
     }
 }
 
 /// Pods before the current one, to be taken away.
-fn older_pods(observed: &Observed, current: &Pod) -> Vec<Action> {
+fn older_pods(job: &FocusJob, observed: &Observed, current: &Pod) -> Vec<Action> {
     observed
         .pods
         .iter()
-        .filter(|pod| pod::attempt(pod) < pod::attempt(current) && pod.metadata.deletion_timestamp.is_none())
+        .filter(|pod| {
+            pod::attempt(pod) < pod::attempt(current)
+                && pod::is_child(pod, job)
+                && pod.metadata.deletion_timestamp.is_none()
+        })
         .map(delete)
         .collect()
 }

@@ -13,6 +13,7 @@ use crate::api::names::{self, EndRequest};
 use crate::api::timeline::{Timeline, micro, seconds_between};
 use crate::api::{FocusJob, FocusJobStatus};
 use crate::broker::BrokerState;
+use crate::operator::pod;
 
 /// A deletion waits this long for a broker that is away; then the queue is left to expire by itself, s.
 pub const BROKER_PATIENCE_SECONDS: f64 = 10.0;
@@ -21,7 +22,7 @@ pub const BROKER_PATIENCE_SECONDS: f64 = 10.0;
 pub fn deleted(job: &FocusJob, observed: &Observed, old: FocusJobStatus, now: Timestamp) -> Plan {
     let ours = job.finalizers().iter().any(|f| f == names::FINALIZER);
     let since = job.meta().deletion_timestamp.as_ref().map_or(0.0, |at| seconds_between(at.0, now));
-    let mut actions = pods(observed);
+    let mut actions = pods(job, observed);
     let mut requeue = LOOK_AGAIN;
     match (&observed.broker, ours) {
         (_, false) => {}
@@ -57,7 +58,7 @@ pub fn end(
 
 /// The job has ended: what is left of it goes, and after its time the job itself.
 pub fn after_the_end(job: &FocusJob, observed: &Observed, old: FocusJobStatus, now: Timestamp) -> Plan {
-    let mut actions = removal(observed);
+    let mut actions = removal(job, observed);
     let left = until_deleted(job, &old, now);
     if left.is_some_and(|left| left.is_zero()) {
         actions.push(Action::DeleteJob);
@@ -80,7 +81,7 @@ pub fn suspended(
     if let Some(analyzer) = &mut status.analyzer {
         analyzer.failures = 0;
     }
-    Plan { actions: removal(observed), write: worth_writing(&old, &status), status, requeue: LOOK_AGAIN }
+    Plan { actions: removal(job, observed), write: worth_writing(&old, &status), status, requeue: LOOK_AGAIN }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -109,16 +110,22 @@ fn gone(
 }
 
 /// Pods and queue, as far as they may be there. A queue of which nothing is known may.
-fn removal(observed: &Observed) -> Vec<Action> {
-    let mut actions = pods(observed);
+fn removal(job: &FocusJob, observed: &Observed) -> Vec<Action> {
+    let mut actions = pods(job, observed);
     if observed.broker == BrokerState::Connected && observed.queue.exists != Some(false) {
         actions.push(Action::DeleteQueue);
     }
     actions
 }
 
-fn pods(observed: &Observed) -> Vec<Action> {
-    observed.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).map(delete).collect()
+/// The job's own pods; another's that stood in the way is left alone.
+fn pods(job: &FocusJob, observed: &Observed) -> Vec<Action> {
+    observed
+        .pods
+        .iter()
+        .filter(|pod| pod::is_child(pod, job) && pod.metadata.deletion_timestamp.is_none())
+        .map(delete)
+        .collect()
 }
 
 /// How long until the finished job is deleted; None: it is kept.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use k8s_openapi::jiff::Timestamp;
 
 use super::Observed;
 use crate::api::FocusJob;
-use crate::api::conditions::{ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, Verdict};
+use crate::api::conditions::{self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, Verdict};
 use crate::api::timeline::{Timeline, seconds_between};
 use crate::broker::BrokerState;
 
@@ -16,17 +16,18 @@ const POD_DEADLINE_SECONDS: f64 = 120.0;
 /// Reasons that only say that something is under way.
 const UNDER_WAY: [&str; 4] = ["Starting", "Declaring", "NoConsumer", "WaitingForQueue"];
 
-/// Every condition of a running job, in the order in which they are shown.
+/// Every condition of a running job, in the order in which they are shown; `old` are those of before.
 pub fn running(
     job: &FocusJob,
     observed: &Observed,
     timeline: &Timeline,
+    old: &[Condition],
     analyzer: &Verdict,
     now: Timestamp,
 ) -> Vec<Verdict> {
     let analyzer = late_pod(analyzer, timeline, now);
     let queue = queue(observed);
-    let consumer = consumer(job, observed, timeline, now);
+    let consumer = consumer(job, observed, timeline, old, now);
     let ready = summary(&[&queue, &consumer, &analyzer]);
     let finished = Verdict::new(
         FINISHED,
@@ -76,7 +77,13 @@ fn queue(observed: &Observed) -> Verdict {
     }
 }
 
-fn consumer(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Timestamp) -> Verdict {
+fn consumer(
+    job: &FocusJob,
+    observed: &Observed,
+    timeline: &Timeline,
+    old: &[Condition],
+    now: Timestamp,
+) -> Verdict {
     let not = |reason: &str, message: String| Verdict::new(CONSUMER_READY, false, reason, message);
     if let BrokerState::Disconnected(_) = observed.broker {
         return not(
@@ -90,23 +97,41 @@ fn consumer(job: &FocusJob, observed: &Observed, timeline: &Timeline, now: Times
     if observed.queue.consumers > 0 {
         return Verdict::new(CONSUMER_READY, true, "Attached", "a consumer is attached to the queue");
     }
-    let lost = if timeline.consumer_ready_at.is_some() {
-        "the consumer is gone"
+    let lost = timeline.consumer_ready_at.is_some();
+    let (reason, what) = if lost {
+        ("ConsumerLost", "the consumer is gone")
     } else {
-        "no consumer has attached"
+        ("NoConsumer", "no consumer has attached")
     };
     let deadline = f64::from(job.spec.consumer_deadline_seconds);
-    let waited = observed.queue.exists_since.map_or(0.0, |at| seconds_between(at, now));
-    if waited >= deadline {
+    if without_consumer(observed, timeline, old, now) >= deadline {
+        let late = if lost { "and none has come back" } else { "to the queue" };
         return not(
             "DeadlineExceeded",
             format!(
-                "{lost} within {deadline:.0} s of the queue; is the Focus Server running, and does it reach the broker?"
+                "{what} {late} within {deadline:.0} s; is the Focus Server running, and does it reach the broker?"
             ),
         );
     }
-    let reason = if timeline.consumer_ready_at.is_some() { "ConsumerLost" } else { "NoConsumer" };
-    not(reason, format!("the queue is there, but {lost}"))
+    not(reason, format!("the queue is there, but {what}"))
+}
+
+/// How long the queue has been there without a consumer, s; for a consumer that was lost, since its loss, which
+/// is when the condition `ConsumerReady` in `conditions` turned False.
+fn without_consumer(
+    observed: &Observed,
+    timeline: &Timeline,
+    conditions: &[Condition],
+    now: Timestamp,
+) -> f64 {
+    let Some(there) = observed.queue.exists_since else { return 0.0 };
+    let lost = match conditions::find(conditions, CONSUMER_READY) {
+        _ if timeline.consumer_ready_at.is_none() => there,
+        None => there,
+        Some(condition) if condition.status == "True" => now,
+        Some(condition) => condition.last_transition_time.0,
+    };
+    seconds_between(there.max(lost), now)
 }
 
 /// Ready: all of `parts`, or the first that is not.
@@ -122,11 +147,12 @@ fn summary(parts: &[&Verdict]) -> Verdict {
     }
 }
 
-/// When a deadline passes that no watch would tell of.
+/// When a deadline passes that no watch would tell of; `conditions` are those that the status now has.
 pub fn next_deadline(
     job: &FocusJob,
     observed: &Observed,
     timeline: &Timeline,
+    conditions: &[Condition],
     now: Timestamp,
 ) -> Option<Duration> {
     let until = |waited: f64, deadline: f64| {
@@ -139,7 +165,7 @@ pub fn next_deadline(
         .then(|| until(since(&timeline.accepted_at, now), POD_DEADLINE_SECONDS));
     let waits = observed.queue.exists == Some(true) && observed.queue.consumers == 0;
     let consumer = waits.then(|| {
-        let waited = observed.queue.exists_since.map_or(0.0, |at| seconds_between(at, now));
+        let waited = without_consumer(observed, timeline, conditions, now);
         until(waited, f64::from(job.spec.consumer_deadline_seconds))
     });
     [pod.flatten(), consumer.flatten()].into_iter().flatten().min()
