@@ -19,6 +19,14 @@ use crate::broker::connection::BrokerMetrics;
 pub const PHASE_BUCKETS: [f64; 16] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0];
 
+/// Every kind of write that the operator makes.
+const WRITES: [(&str, &str); 5] = [
+    ("patch", "focusjobs"),
+    ("delete", "focusjobs"),
+    ("update", "focusjobs/status"),
+    ("create", "pods"),
+    ("delete", "pods"),
+];
 /// The phases in which a job can be waiting.
 const WAITING: [&str; 3] = ["pod", "queue", "consumer"];
 const EVENTS: [&str; 2] = ["published", "dropped"];
@@ -132,6 +140,7 @@ impl Metrics {
             }
         }
         Error::REASONS.iter().for_each(|reason| drop(self.errors.with_label_values(&[reason])));
+        WRITES.iter().for_each(|(verb, resource)| drop(self.api_writes.with_label_values(&[verb, resource])));
         EVENTS.iter().for_each(|outcome| drop(self.events.with_label_values(&[outcome])));
         WAITING.iter().for_each(|phase| drop(self.deadlines.with_label_values(&[phase])));
         ["events", "polling"].iter().for_each(|mode| drop(self.broker.mode.with_label_values(&[mode])));

@@ -65,12 +65,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "operator started"
     );
     tokio::pin! { let controller = operator.controller; }
-    tokio::select! {
-        () = &mut controller => {}
-        ended = admin => ended.context("the admin port")??,
-    }
+    let running = tokio::select! {
+        () = &mut controller => false,
+        ended = admin => {
+            ended.context("the admin port")??;
+            true
+        }
+    };
     stop.cancel();
-    let _ = tokio::time::timeout(SHUTDOWN_WITHIN, controller).await;
+    if running && tokio::time::timeout(SHUTDOWN_WITHIN, controller).await.is_err() {
+        tracing::warn!(
+            "reconciliations were still under way after {} s; the next operator goes on",
+            SHUTDOWN_WITHIN.as_secs()
+        );
+    }
     tracing::info!("operator stopped");
     Ok(())
 }
