@@ -22,3 +22,19 @@ pub fn to_yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
         serde_saphyr::to_string(&value)?
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_in_crds_are_fresh() {
+        for crd in all() {
+            let path = format!("{}/crds/{}.yaml", env!("CARGO_MANIFEST_DIR"), crd.spec.names.plural);
+            let written = std::fs::read_to_string(&path).unwrap();
+            assert!(written == to_yaml(&crd).unwrap(), "{path} is stale: run make generate");
+        }
+    }
+}

@@ -335,3 +335,142 @@ pub struct QueueStatus {
     /// Consumers attached to it.
     pub consumers: i32,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A view that every rule accepts.
+    fn view() -> Value {
+        json!({
+            "viewType": "MultiChannel", "channels": {"min": 1, "max": 8}, "frequencyRange": {"min": 0, "max": 500},
+            "nfftSelection": 1024, "displayTimeAxisDuration": 10
+        })
+    }
+
+    /// `spec` with the members of `changes` put in, and those that are null taken out; then as the API server
+    /// would have it, with every default.
+    fn with(spec: Value, changes: Value) -> Value {
+        let mut spec = spec;
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => drop(spec.as_object_mut().unwrap().remove(name)),
+                value => spec[name] = value.clone(),
+            }
+        }
+        serde_json::to_value(serde_json::from_value::<FocusJobSpec>(spec).unwrap()).unwrap()
+    }
+
+    fn check(new: &Value, old: Option<&Value>, refusal: Option<&str>) {
+        match (FocusJobSpec::validate_cel(new, old), refusal) {
+            (Ok(()), None) => {}
+            (Err(errors), Some(refusal)) => {
+                assert!(format!("{errors:?}").contains(refusal), "{refusal}: {errors:?}");
+            }
+            (outcome, _) => panic!("{new}: {outcome:?}, expected {refusal:?}"),
+        }
+    }
+
+    #[test]
+    fn each_rule_accepts_and_refuses() {
+        let waterfall =
+            json!({"viewType": "Waterfall", "frequencyRange": null, "displayTimeAxisDuration": null});
+        let required = "displayTimeAxisDuration and frequencyRange are required unless viewType is Waterfall";
+        let takes_none = "viewType Waterfall takes no displayTimeAxisDuration and no frequencyRange";
+        let together = "startTime and endTime must be given together";
+        let single = "channels.min must equal channels.max for viewType SingleChannel";
+        let small = "nfftSelection must be between 256 and 2048 for viewType MultiChannel";
+        let power = "nfftSelection must be a power of 2 from 128 to 65536";
+        let one = json!({"min": 5, "max": 5});
+        let cases = [
+            (json!({}), None),
+            (json!({"viewType": "SingleChannel", "channels": one}), None),
+            (json!({"viewType": "SingleChannel"}), Some(single)),
+            (json!({"nfftSelection": 256}), None),
+            (json!({"nfftSelection": 2048}), None),
+            (json!({"nfftSelection": 128}), Some(small)),
+            (json!({"nfftSelection": 4096}), Some(small)),
+            (json!({"viewType": "SingleChannel", "channels": one, "nfftSelection": 65536}), None),
+            (json!({"viewType": "SingleChannel", "channels": one, "nfftSelection": 128}), None),
+            (json!({"nfftSelection": 1000}), Some(power)),
+            (json!({"nfftSelection": 131_072}), Some(power)),
+            (waterfall, None),
+            (json!({"viewType": "Waterfall", "frequencyRange": null}), Some(takes_none)),
+            (json!({"viewType": "Waterfall", "displayTimeAxisDuration": null}), Some(takes_none)),
+            (json!({"frequencyRange": null}), Some(required)),
+            (json!({"displayTimeAxisDuration": null}), Some(required)),
+            (json!({"startTime": 10, "endTime": 20}), None),
+            (json!({"startTime": 10}), Some(together)),
+            (json!({"endTime": 10}), Some(together)),
+            (json!({"startTime": 20, "endTime": 20}), Some("endTime must be after startTime")),
+            (json!({"channels": {"min": 9, "max": 8}}), Some("channels.max must not be below channels.min")),
+            (json!({"channels": {"min": 1, "max": 2500}}), None),
+            (json!({"channels": {"min": 1, "max": 2501}}), Some("at most 2500 channels fit one view")),
+            (json!({"frequencyRange": {"min": 4, "max": 5}}), None),
+            (json!({"frequencyRange": {"min": 5, "max": 5}}), Some("frequencyRange must span at least 1 Hz")),
+        ];
+        for (changes, refusal) in cases {
+            check(&with(view(), changes), None, refusal);
+        }
+    }
+
+    #[test]
+    fn a_view_is_immutable_and_its_run_is_not() {
+        let historic = with(view(), json!({"startTime": 10, "endTime": 20}));
+        let live = with(view(), json!({}));
+        let frozen = Some("the view, its pool and its queue are immutable");
+        let changes = [
+            (json!({"channels": {"min": 1, "max": 9}}), frozen),
+            (json!({"frequencyRange": {"min": 0, "max": 400}}), frozen),
+            (json!({"nfftSelection": 512}), frozen),
+            (json!({"displayTimeAxisDuration": 11}), frozen),
+            (json!({"displayInfo": {"height": 7}}), frozen),
+            (json!({"startTime": 11}), frozen),
+            (json!({"endTime": 21}), frozen),
+            (json!({"startTime": null, "endTime": null}), frozen),
+            (json!({"pool": "other"}), frozen),
+            (json!({"queue": {"type": "Quorum"}}), frozen),
+            (
+                json!({"viewType": "Waterfall", "frequencyRange": null, "displayTimeAxisDuration": null}),
+                frozen,
+            ),
+            (json!({}), None),
+            (json!({"suspend": true}), None),
+            (json!({"ttlSecondsAfterFinished": 5}), None),
+            (json!({"consumerDeadlineSeconds": 5, "idleTimeoutSeconds": 0}), None),
+        ];
+        for (changes, refusal) in changes {
+            check(&with(historic.clone(), changes), Some(&historic), refusal);
+        }
+        check(&historic, Some(&live), frozen);
+        check(&live, Some(&live), None);
+    }
+
+    #[test]
+    fn a_name_that_the_queue_s_name_cannot_take_is_refused() {
+        let spec: FocusJobSpec = serde_json::from_value(view()).unwrap();
+        assert!(kube::core::cel::validate_cel(&FocusJob::new(&"n".repeat(200), spec.clone())).is_ok());
+        let refused = kube::core::cel::validate_cel(&FocusJob::new(&"n".repeat(201), spec)).unwrap_err();
+        assert!(format!("{refused:?}").contains("metadata.name must have at most 200 characters"));
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_documented_default() {
+        let spec: FocusJobSpec = serde_json::from_value(view()).unwrap();
+        assert_eq!((spec.pool.as_str(), spec.queue.type_), ("default", QueueType::Classic));
+        assert_eq!((spec.consumer_deadline_seconds, spec.idle_timeout_seconds), (30, 180));
+        assert_eq!((spec.display_info.height, spec.suspend), (1000, false));
+        assert_eq!((spec.ttl_seconds_after_finished, spec.start_time), (None, None));
+    }
+
+    #[test]
+    fn channels_are_counted_with_both_ends() {
+        for (min, max, count) in [(1, 1, 1), (1, 8, 8), (3, 2, 0), (9, 1, 0), (1, i32::MAX, 2_147_483_647)] {
+            assert_eq!(ChannelRange { min, max }.count(), count, "{min} to {max}");
+        }
+    }
+}

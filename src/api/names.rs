@@ -56,3 +56,58 @@ pub fn label_value(text: &str) -> String {
     let cut: String = text.chars().take(63).collect();
     cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn job(name: &str) -> FocusJob {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "focus-operator.io/v1alpha1", "kind": "FocusJob",
+            "metadata": {"name": name, "namespace": "fibre", "uid": "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"},
+            "spec": {"viewType": "Waterfall", "channels": {"min": 1, "max": 8}, "nfftSelection": 1024}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_queue_is_named_after_its_job_within_the_broker_s_limit() {
+        let uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+        assert_eq!(queue_name(&job("view")), format!("focus.fibre.view.{uid}"));
+        let mut longest = job(&"n".repeat(200));
+        longest.metadata.namespace = Some("s".repeat(63));
+        let name = queue_name(&longest);
+        assert!(name.len() <= 255 && name.ends_with(uid), "{name}");
+    }
+
+    #[test]
+    fn a_pod_is_named_after_its_job_within_63_characters() {
+        let cases = [
+            ("view", 0, "view-0a1b2c3d-0".to_owned()),
+            ("a.view", 12, "a-view-0a1b2c3d-12".to_owned()),
+            // 63 less the tail: what is cut may end in no hyphen.
+            (&format!("{}-rest", "n".repeat(51)), 0, format!("{}-0a1b2c3d-0", "n".repeat(51))),
+            (&"n".repeat(200), i32::MAX, format!("{}-0a1b2c3d-2147483647", "n".repeat(43))),
+        ];
+        for (name, attempt, expected) in cases {
+            let made = pod_name(&job(name), attempt);
+            assert!(made.len() <= 63, "{made}");
+            assert_eq!(made, expected);
+        }
+    }
+
+    #[test]
+    fn a_label_s_value_is_cut_to_what_a_label_takes() {
+        let cases = [
+            ("view", "view".to_owned()),
+            ("", String::new()),
+            (&format!("{}.b", "a".repeat(62)), "a".repeat(62)),
+            (&"a".repeat(64), "a".repeat(63)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(label_value(text), expected);
+        }
+    }
+}

@@ -116,3 +116,101 @@ fn between(from: &Option<MicroTime>, to: &Option<MicroTime>) -> Option<f64> {
 pub fn micro(t: Timestamp) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(t.as_microsecond()).unwrap_or(t))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn milestone() -> impl Strategy<Value = Option<MicroTime>> {
+        prop::option::of((-1_000_000_000_i64..1_000_000_000).prop_map(|us| {
+            MicroTime(Timestamp::from_microsecond(1_700_000_000_000_000 + us).unwrap_or_default())
+        }))
+    }
+
+    fn timeline() -> impl Strategy<Value = Timeline> {
+        prop::array::uniform9(milestone()).prop_map(|milestones| {
+            let [a, b, c, d, e, f, g, h, i] = milestones;
+            Timeline {
+                configured_at: a,
+                accepted_at: b,
+                pod_created_at: c,
+                pod_scheduled_at: d,
+                pod_ready_at: e,
+                queue_ready_at: f,
+                consumer_ready_at: g,
+                ready_at: h,
+                finished_at: i,
+            }
+        })
+    }
+
+    /// Every milestone; a new field cannot be forgotten here.
+    fn all(timeline: &Timeline) -> [Option<MicroTime>; 9] {
+        let Timeline {
+            configured_at,
+            accepted_at,
+            pod_created_at,
+            pod_scheduled_at,
+            pod_ready_at,
+            queue_ready_at,
+            consumer_ready_at,
+            ready_at,
+            finished_at,
+        } = timeline.clone();
+        [
+            configured_at,
+            accepted_at,
+            pod_created_at,
+            pod_scheduled_at,
+            pod_ready_at,
+            queue_ready_at,
+            consumer_ready_at,
+            ready_at,
+            finished_at,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_idempotent_and_associative(a in timeline(), b in timeline(), c in timeline()) {
+            prop_assert_eq!(a.merged(&a), a.clone());
+            prop_assert_eq!(a.merged(&b).merged(&b), a.merged(&b));
+            prop_assert_eq!(a.merged(&b).merged(&c), a.merged(&b.merged(&c)));
+            prop_assert_eq!(a.merged(&Timeline::default()), a.clone());
+            prop_assert_eq!(Timeline::default().merged(&a), a);
+        }
+
+        #[test]
+        fn the_first_write_wins(a in timeline(), b in timeline()) {
+            for ((merged, first), second) in all(&a.merged(&b)).into_iter().zip(all(&a)).zip(all(&b)) {
+                prop_assert_eq!(merged, first.or(second));
+            }
+        }
+
+        #[test]
+        fn a_phase_is_there_with_both_its_ends_and_never_negative(t in timeline()) {
+            let ends = [
+                ("configure", &t.configured_at, &t.accepted_at),
+                ("pod", &t.accepted_at, &t.pod_ready_at),
+                ("queue", &t.accepted_at, &t.queue_ready_at),
+                ("consumer", &t.queue_ready_at, &t.consumer_ready_at),
+                ("total", &t.configured_at, &t.ready_at),
+            ];
+            for ((phase, seconds), (name, from, to)) in t.phase_seconds().named().into_iter().zip(ends) {
+                prop_assert_eq!(phase, name);
+                prop_assert_eq!(seconds.is_some(), from.is_some() && to.is_some(), "{}", phase);
+                prop_assert!(seconds.unwrap_or(0.0) >= 0.0, "{}", phase);
+            }
+        }
+
+        #[test]
+        fn a_milestone_survives_its_way_to_the_api_server(t in timeline()) {
+            let text = serde_json::to_string(&t).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let back: Timeline =
+                serde_json::from_str(&text).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert_eq!(back, t);
+        }
+    }
+}

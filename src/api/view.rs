@@ -58,3 +58,90 @@ pub fn refusal(spec: &FocusJobSpec, source: &AnalyzerSource) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(min: i32, max: i32) -> FocusJobSpec {
+        serde_json::from_value(json!({
+            "viewType": "MultiChannel", "channels": {"min": 1, "max": 8}, "nfftSelection": 1024,
+            "frequencyRange": {"min": min, "max": max}, "displayTimeAxisDuration": 10
+        }))
+        .unwrap()
+    }
+
+    fn waterfall() -> FocusJobSpec {
+        serde_json::from_value(json!({
+            "viewType": "Waterfall", "channels": {"min": 1, "max": 8}, "nfftSelection": 1024,
+            "displayInfo": {"height": 200}
+        }))
+        .unwrap()
+    }
+
+    fn source(rate: f64, channels: i32) -> AnalyzerSource {
+        serde_json::from_value(json!({
+            "uri": "synthetic:", "sampleRateHz": rate, "channels": channels, "dxMeters": 1.0
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn lines_are_the_display_s_time_divided_by_its_height() {
+        assert!((lines_dt(&view(0, 500), 1000.0) - 0.01).abs() < 1e-12);
+        assert!((display_seconds(&view(0, 500), 1000.0) - 10.0).abs() < 1e-9);
+        assert!((lines_dt(&waterfall(), 1000.0) - 1.024).abs() < 1e-12);
+        assert!((display_seconds(&waterfall(), 1000.0) - 204.8).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_line_has_the_frequencies_within_the_range_both_ends_included() {
+        let cases = [
+            (0, 500, 1000.0, 513, 0.0, 500.0),
+            (0, 500, 1024.0, 501, 0.0, 500.0),
+            (10, 20, 1024.0, 11, 10.0, 20.0),
+            (0, 1, 1000.0, 2, 0.0, 0.976_562_5),
+        ];
+        for (min, max, rate, count, first, last) in cases {
+            let found = frequencies(&view(min, max), rate);
+            assert_eq!(found.len(), count, "{min} to {max} Hz at {rate} Hz");
+            assert!((found[0] - first).abs() < 1e-9 && (found[count - 1] - last).abs() < 1e-9, "{found:?}");
+        }
+        assert!(frequencies(&waterfall(), 1000.0).is_empty());
+    }
+
+    #[test]
+    fn streams_are_as_even_as_can_be() {
+        let cases: [(usize, &[usize]); 7] = [
+            (50, &[17, 17, 16]),
+            (8, &[3, 3, 2]),
+            (9, &[3, 3, 3]),
+            (3, &[1, 1, 1]),
+            (2, &[1, 1]),
+            (1, &[1]),
+            (2500, &[834, 833, 833]),
+        ];
+        for (channels, sizes) in cases {
+            assert_eq!(stream_sizes(channels), sizes, "{channels}");
+        }
+    }
+
+    #[test]
+    fn a_view_beyond_its_source_is_refused() {
+        let cases = [
+            (view(0, 500), source(1000.0, 8), None),
+            (view(0, 501), source(1000.0, 8), Some("Frequency 501 Hz exceeds Nyquist limit (500 Hz)")),
+            (view(0, 500), source(1000.0, 7), Some("Channel 8 is outside the source")),
+            (waterfall(), source(1.0, 8), None),
+        ];
+        for (spec, source, expected) in cases {
+            let refused = refusal(&spec, &source);
+            assert_eq!(refused.is_some(), expected.is_some(), "{refused:?}");
+            assert!(refused.unwrap_or_default().contains(expected.unwrap_or_default()));
+        }
+    }
+}

@@ -123,3 +123,129 @@ fn phases(seconds: &PhaseSeconds) -> String {
         .collect();
     format!("analyzer, queue and consumer are there: {}", parts.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::api::conditions::Verdict;
+    use crate::api::focusjob::JobPhase;
+    use crate::api::timeline::{Timeline, micro};
+
+    type Says = (&'static str, bool, &'static str);
+
+    fn status(phase: JobPhase, says: &[Says]) -> FocusJobStatus {
+        let verdicts: Vec<Verdict> =
+            says.iter().map(|(type_, is, reason)| Verdict::new(type_, *is, *reason, "m")).collect();
+        FocusJobStatus {
+            phase: Some(phase),
+            conditions: conditions::merge(&[], &verdicts, None, Timestamp::UNIX_EPOCH),
+            ..FocusJobStatus::default()
+        }
+    }
+
+    /// What is told, as (warning, reason).
+    fn told(old: &FocusJobStatus, new: &FocusJobStatus) -> Vec<(bool, String)> {
+        changes(old, new).into_iter().map(|told| (told.warning, told.reason)).collect()
+    }
+
+    fn was_ready(mut status: FocusJobStatus) -> FocusJobStatus {
+        let at = Some(micro(Timestamp::UNIX_EPOCH));
+        status.timeline = Timeline { ready_at: at, ..Timeline::default() };
+        status
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        use JobPhase::{Degraded, Failed, Finished, Ready, Starting, Suspended};
+        let none = FocusJobStatus::default();
+        let starting = status(
+            Starting,
+            &[
+                (ANALYZER_READY, false, "Starting"),
+                (QUEUE_READY, false, "Declaring"),
+                (CONSUMER_READY, false, "WaitingForQueue"),
+            ],
+        );
+        let half = status(
+            Starting,
+            &[
+                (ANALYZER_READY, true, "Ready"),
+                (QUEUE_READY, true, "Ready"),
+                (CONSUMER_READY, false, "NoConsumer"),
+            ],
+        );
+        let ready = was_ready(status(
+            Ready,
+            &[
+                (ANALYZER_READY, true, "Ready"),
+                (QUEUE_READY, true, "Ready"),
+                (CONSUMER_READY, true, "Attached"),
+                (READY, true, "Ready"),
+            ],
+        ));
+        let lost = was_ready(status(
+            Degraded,
+            &[
+                (ANALYZER_READY, false, "PodLost"),
+                (QUEUE_READY, true, "Ready"),
+                (CONSUMER_READY, false, "ConsumerLost"),
+            ],
+        ));
+        let pod_back = was_ready(status(
+            Degraded,
+            &[
+                (ANALYZER_READY, true, "Ready"),
+                (QUEUE_READY, true, "Ready"),
+                (CONSUMER_READY, false, "ConsumerLost"),
+            ],
+        ));
+        let no_broker = status(
+            Starting,
+            &[
+                (ANALYZER_READY, false, "Starting"),
+                (QUEUE_READY, false, "BrokerUnreachable"),
+                (CONSUMER_READY, false, "BrokerUnreachable"),
+            ],
+        );
+        let suspended = status(
+            Suspended,
+            &[
+                (ANALYZER_READY, false, "Suspended"),
+                (QUEUE_READY, false, "Suspended"),
+                (CONSUMER_READY, false, "Suspended"),
+            ],
+        );
+        let failed = status(Failed, &[(ANALYZER_READY, false, "CrashLoop"), (FINISHED, true, "CrashLoop")]);
+        let finished = status(Finished, &[(FINISHED, true, "IdleTimeout")]);
+        let cases: [(&str, &FocusJobStatus, &FocusJobStatus, &[(bool, &str)]); 13] = [
+            ("a quiet start", &none, &starting, &[]),
+            ("half of it", &starting, &half, &[]),
+            ("ready", &half, &ready, &[(false, "Ready")]),
+            ("ready at once", &none, &ready, &[(false, "Ready")]),
+            ("unchanged", &ready, &ready, &[]),
+            ("lost", &ready, &lost, &[(true, "PodLost"), (true, "ConsumerLost")]),
+            ("still lost", &lost, &lost, &[]),
+            ("one is back", &lost, &pod_back, &[(false, ANALYZER_READY)]),
+            ("one cause, told once", &starting, &no_broker, &[(true, "BrokerUnreachable")]),
+            ("suspended", &ready, &suspended, &[(false, "Suspended")]),
+            ("failed", &ready, &failed, &[(true, "CrashLoop")]),
+            ("finished", &ready, &finished, &[(false, "IdleTimeout")]),
+            ("an end is told once", &finished, &finished, &[]),
+        ];
+        for (what, old, new, expected) in cases {
+            let expected: Vec<(bool, String)> =
+                expected.iter().map(|(warning, reason)| (*warning, (*reason).to_owned())).collect();
+            assert_eq!(told(old, new), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn ready_is_told_with_the_time_of_each_phase() {
+        let mut ready = status(JobPhase::Ready, &[(READY, true, "Ready")]);
+        ready.phase_seconds = PhaseSeconds { pod: Some(0.75), total: Some(1.0), ..PhaseSeconds::default() };
+        let told = changes(&FocusJobStatus::default(), &ready);
+        assert_eq!(told[0].note, "analyzer, queue and consumer are there: pod 750.0 ms, total 1000.0 ms");
+    }
+}

@@ -216,3 +216,257 @@ fn split_reason(text: &str) -> Option<(String, String)> {
 fn last_line(text: &str) -> &str {
     text.trim().lines().last().unwrap_or("it left no message")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job() -> FocusJob {
+        serde_json::from_value(json!({
+            "apiVersion": "focus-operator.io/v1alpha1", "kind": "FocusJob",
+            "metadata": {"name": "view", "namespace": "fibre", "uid": "0a1b2c3d-0000"},
+            "spec": {"viewType": "Waterfall", "channels": {"min": 1, "max": 8}, "nfftSelection": 1024}
+        }))
+        .unwrap()
+    }
+
+    fn pool(template: Value) -> AnalyzerPool {
+        serde_json::from_value(json!({
+            "apiVersion": "focus-operator.io/v1alpha1", "kind": "AnalyzerPool",
+            "metadata": {"name": "default", "namespace": "fibre"},
+            "spec": {
+                "source": {"uri": "synthetic:", "sampleRateHz": 1000.0, "channels": 64, "dxMeters": 1.0},
+                "template": template
+            }
+        }))
+        .unwrap()
+    }
+
+    /// A pod with this status.
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "view-0a1b2c3d-3"}, "spec": {"containers": []}, "status": status
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_pod_is_the_template_with_what_is_ours() {
+        let template = json!({
+            "metadata": {
+                "name": "theirs", "generateName": "theirs-",
+                "labels": {"team": "das", "focus-operator.io/job": "theirs"}, "annotations": {"kept": "yes"}
+            },
+            "spec": {
+                "restartPolicy": "Always", "nodeName": "n1",
+                "containers": [
+                    {"name": "sidecar", "image": "other"},
+                    {"name": "analyzer", "image": "focus", "env": [
+                        {"name": "FOCUS_QUEUE", "value": "theirs"}, {"name": "FOCUS_BROKER_URL", "value": "kept"}
+                    ]}
+                ]
+            }
+        });
+        let pool = pool(template);
+        let pod = build(&job(), &pool, 2).unwrap();
+        assert_eq!((pod.name_any(), pod.namespace()), ("view-0a1b2c3d-2".into(), Some("fibre".into())));
+        assert_eq!((&pod.metadata.generate_name, attempt(&pod)), (&None, 2));
+        assert_eq!(pod.annotations()["kept"], "yes");
+        let labels = pod.labels();
+        for (name, value) in [
+            ("team", "das"),
+            (names::JOB_LABEL, "view"),
+            (names::UID_LABEL, "0a1b2c3d-0000"),
+            (names::POOL_LABEL, "default"),
+            ("app.kubernetes.io/managed-by", "focus-operator"),
+            ("app.kubernetes.io/name", "focus-analyzer"),
+        ] {
+            assert_eq!(labels[name], value, "{name}");
+        }
+        let owner = &pod.owner_references()[0];
+        assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("FocusJob", "0a1b2c3d-0000"));
+        assert_eq!((owner.controller, pod.owner_references().len()), (Some(true), 1));
+        assert!(is_child(&pod, &job()) && is_scheduled(&pod));
+
+        let spec = pod.spec.unwrap();
+        assert_eq!(spec.restart_policy.as_deref(), Some("Never"));
+        assert_eq!(
+            (spec.automount_service_account_token, spec.enable_service_links),
+            (Some(false), Some(false))
+        );
+        assert_eq!(spec.containers[0].env, None);
+        let analyzer = &spec.containers[1];
+        assert_eq!(analyzer.termination_message_policy.as_deref(), Some("FallbackToLogsOnError"));
+        let value = |name: &str| {
+            let found: Vec<_> = analyzer.env.iter().flatten().filter(|var| var.name == name).collect();
+            assert_eq!(found.len(), 1, "{name}");
+            found[0].value.clone().unwrap()
+        };
+        assert_eq!(value("FOCUS_BROKER_URL"), "kept");
+        assert_eq!(value("FOCUS_QUEUE"), names::queue_name(&job()));
+        assert_eq!(value("FOCUS_JOB_NAME"), "view");
+        assert_eq!(value("FOCUS_JOB_NAMESPACE"), "fibre");
+        assert_eq!(value("FOCUS_JOB_UID"), "0a1b2c3d-0000");
+        let spec: crate::api::FocusJobSpec = serde_json::from_str(&value("FOCUS_SPEC")).unwrap();
+        assert_eq!(spec, job().spec);
+        let source: crate::api::AnalyzerSource = serde_json::from_str(&value("FOCUS_SOURCE")).unwrap();
+        assert_eq!(source, pool.spec.source);
+    }
+
+    #[test]
+    fn a_choice_of_the_template_stays() {
+        let template = json!({"spec": {
+            "automountServiceAccountToken": true, "enableServiceLinks": true,
+            "containers": [{"name": "analyzer", "terminationMessagePolicy": "File"}]
+        }});
+        let spec = build(&job(), &pool(template), 0).unwrap().spec.unwrap();
+        assert_eq!(
+            (spec.automount_service_account_token, spec.enable_service_links),
+            (Some(true), Some(true))
+        );
+        assert_eq!(spec.containers[0].termination_message_policy.as_deref(), Some("File"));
+    }
+
+    #[test]
+    fn a_template_without_an_analyzer_is_answered_with_a_sentence() {
+        for template in [json!({}), json!({"spec": {"containers": [{"name": "other"}]}})] {
+            let why = build(&job(), &pool(template), 0).unwrap_err();
+            assert_eq!(why, "AnalyzerPool default has no container named analyzer in its template; add one");
+        }
+    }
+
+    #[test]
+    fn the_longest_job_makes_a_valid_pod() {
+        let mut job = job();
+        job.metadata.name = Some(format!("{}.{}", "n".repeat(50), "m".repeat(149)));
+        let pod = build(&job, &pool(json!({"spec": {"containers": [{"name": "analyzer"}]}})), 999).unwrap();
+        assert!(pod.name_any().len() <= 63 && !pod.name_any().contains('.'), "{}", pod.name_any());
+        assert_eq!(attempt(&pod), 999);
+        assert!(pod.labels().values().all(|value| value.len() <= 63), "{:?}", pod.labels());
+    }
+
+    fn blocked(reason: &str, message: &str) -> PodState {
+        PodState::Blocked { reason: reason.into(), message: message.into() }
+    }
+
+    #[test]
+    fn what_a_pod_is_doing() {
+        let waiting = |reason: &str| {
+            json!({"containerStatuses": [{
+                "name": "analyzer", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": "m"}}
+            }]})
+        };
+        let mut init = waiting("ImagePullBackOff");
+        init["initContainerStatuses"] = init["containerStatuses"].take();
+        let is = |type_: &str, status: &str| {
+            json!({"phase": "Running", "conditions": [
+                {"type": type_, "status": status, "reason": "Unschedulable", "message": "0/1 nodes"}
+            ]})
+        };
+        let cases = [
+            (json!({}), PodState::Starting),
+            (json!({"phase": "Pending"}), PodState::Starting),
+            (is("Ready", "True"), PodState::Ready),
+            (is("Ready", "False"), PodState::Starting),
+            (
+                is("PodScheduled", "False"),
+                blocked("Unschedulable", "the analyzer pod cannot be placed: 0/1 nodes"),
+            ),
+            (is("PodScheduled", "True"), PodState::Starting),
+            (waiting("ContainerCreating"), PodState::Starting),
+            (waiting("PodInitializing"), PodState::Starting),
+            (waiting("ErrImagePull"), blocked("ImagePullBackOff", "container analyzer cannot start: m")),
+            (init, blocked("ImagePullBackOff", "container analyzer cannot start: m")),
+            (
+                waiting("CreateContainerError"),
+                blocked("CreateContainerError", "container analyzer cannot start: m"),
+            ),
+            (json!({"phase": "Succeeded"}), PodState::Completed),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(state(&pod(status.clone())), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn why_a_pod_failed() {
+        let ended = |code: i32, reason: &str, message: &str| {
+            json!({"phase": "Failed", "containerStatuses": [{
+                "name": "analyzer", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {
+                    "exitCode": code, "reason": reason, "message": message,
+                    "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:15Z"
+                }}
+            }]})
+        };
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
+        let cases = [
+            (evicted, "Evicted", "low on memory", true, 0),
+            (
+                json!({"phase": "Failed"}),
+                "PodFailed",
+                "the analyzer pod failed and its kubelet gave no cause",
+                true,
+                0,
+            ),
+            (ended(65, "Error", "RecordingTooShort: 1 s\n"), "RecordingTooShort", "1 s", false, 75),
+            (ended(64, "Error", "BadSpec: no"), "BadSpec", "no", false, 75),
+            (ended(1, "Error", "SourceGone: no"), "SourceGone", "no", true, 75),
+            (
+                ended(1, "Error", "log line\nthread panicked\n"),
+                "AnalyzerFailed",
+                "the analyzer exited with code 1: thread panicked",
+                true,
+                75,
+            ),
+            (
+                ended(137, "OOMKilled", ""),
+                "OOMKilled",
+                "the analyzer exited with code 137: it left no message",
+                true,
+                75,
+            ),
+        ];
+        for (status, reason, message, retry, ran_seconds) in cases {
+            let expected =
+                PodState::Failed { reason: reason.into(), message: message.into(), retry, ran_seconds };
+            assert_eq!(state(&pod(status)), expected);
+        }
+    }
+
+    #[test]
+    fn a_reason_is_split_off_where_there_is_one() {
+        let cases = [
+            ("RecordingTooShort: 1 s is there", Some(("RecordingTooShort", "1 s is there"))),
+            (" Http404: a: b \n", Some(("Http404", "a: b"))),
+            ("not camel: case", None),
+            ("lower: case", None),
+            ("NoColon", None),
+            ("NoSpace:here", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|(reason, message)| (reason.to_owned(), message.to_owned()));
+            assert_eq!(split_reason(text), expected, "{text}");
+        }
+        assert_eq!(split_reason(&format!("{}: too long", "A".repeat(65))), None);
+    }
+
+    #[test]
+    fn the_attempt_is_read_from_the_name() {
+        for (name, expected) in [("view-0a1b2c3d-3", 3), ("view-x", 0), ("view", 0), ("v-99999999999", 0)] {
+            let mut pod = pod(json!({}));
+            pod.metadata.name = Some(name.into());
+            assert_eq!(attempt(&pod), expected, "{name}");
+        }
+        let mut counted = pod(json!({}));
+        assert_eq!(failures_before(&counted), None);
+        counted.labels_mut().insert(names::FAILURES_LABEL.into(), "4".into());
+        assert_eq!(failures_before(&counted), Some(4));
+    }
+}
