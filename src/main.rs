@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
             server::run(args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Analyzer(args) => {
-            telemetry::init("info");
+            telemetry::init("info,lapin::returned_messages=error");
             Ok(analyzer::run(args).await)
         }
         Role::Probe(args) => {
