@@ -34,7 +34,10 @@ mod tests {
         for crd in all() {
             let path = format!("{}/crds/{}.yaml", env!("CARGO_MANIFEST_DIR"), crd.spec.names.plural);
             let written = std::fs::read_to_string(&path).unwrap();
-            assert!(written == to_yaml(&crd).unwrap(), "{path} is stale: run make generate");
+            assert!(
+                written == format!("---\n{}\n", to_yaml(&crd).unwrap().trim_end()),
+                "{path} is stale: run make generate"
+            );
         }
     }
 }
