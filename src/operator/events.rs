@@ -219,7 +219,8 @@ mod tests {
         );
         let failed = status(Failed, &[(ANALYZER_READY, false, "CrashLoop"), (FINISHED, true, "CrashLoop")]);
         let finished = status(Finished, &[(FINISHED, true, "IdleTimeout")]);
-        let cases: [(&str, &FocusJobStatus, &FocusJobStatus, &[(bool, &str)]); 13] = [
+        type Case<'a> = (&'a str, &'a FocusJobStatus, &'a FocusJobStatus, &'a [(bool, &'a str)]);
+        let cases: [Case; 13] = [
             ("a quiet start", &none, &starting, &[]),
             ("half of it", &starting, &half, &[]),
             ("ready", &half, &ready, &[(false, "Ready")]),
