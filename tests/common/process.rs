@@ -56,6 +56,12 @@ impl Process {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Waits until the metric has `value`: it is counted just after what it counts is seen.
+    pub async fn until_metric(&self, name: &str, value: f64) {
+        until(&format!("{name} is {value}"), || async { (self.metric(name).await == value).then_some(()) })
+            .await;
+    }
+
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }

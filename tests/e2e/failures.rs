@@ -77,7 +77,7 @@ async fn a_job_without_a_consumer_says_so_when_its_deadline_is_over() {
         let late = world.until_reason("view", CONSUMER_READY, "DeadlineExceeded").await;
         let (_, _, message) = condition(&late, CONSUMER_READY).unwrap();
         assert!(message.contains("no consumer has attached to the queue within 1 s"), "{message}");
-        assert_eq!(operator.metric("focus_job_deadline_exceeded_total{phase=\"consumer\"}").await, 1.0);
+        operator.until_metric("focus_job_deadline_exceeded_total{phase=\"consumer\"}", 1.0).await;
     })
     .await;
 }

@@ -43,11 +43,10 @@ async fn a_job_becomes_ready_and_tells_how_long_each_phase_took() {
         for type_ in [ANALYZER_READY, QUEUE_READY, CONSUMER_READY] {
             world.until_condition("view", type_, true).await;
         }
-        assert_eq!(
-            operator.metric("focus_job_phase_duration_seconds_count{phase=\"total\",start=\"Cold\"}").await,
-            1.0
-        );
-        assert_eq!(operator.metric("focus_jobs{phase=\"Ready\"}").await, 1.0);
+        operator
+            .until_metric("focus_job_phase_duration_seconds_count{phase=\"total\",start=\"Cold\"}", 1.0)
+            .await;
+        operator.until_metric("focus_jobs{phase=\"Ready\"}", 1.0).await;
         until_event(&world, "Ready").await;
         has_standard_labels(&world).await;
         consumer.cancel().await;
