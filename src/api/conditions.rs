@@ -14,6 +14,9 @@ pub const READY: &str = "Ready";
 /// The job has ended, well or badly.
 pub const FINISHED: &str = "Finished";
 
+/// Reasons that only say that something is under way.
+pub const UNDER_WAY: [&str; 4] = ["Starting", "Declaring", "NoConsumer", "WaitingForQueue"];
+
 /// What a condition says, without times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -100,7 +100,7 @@ pub fn changes(old: &FocusJobStatus, new: &FocusJobStatus) -> Vec<Told> {
         let Some(now) = conditions::find(&new.conditions, type_) else { continue };
         let before = conditions::find(&old.conditions, type_);
         let changed = before.is_none_or(|b| b.status != now.status || b.reason != now.reason);
-        let quiet = ["Starting", "Declaring", "NoConsumer", "WaitingForQueue"].contains(&now.reason.as_str());
+        let quiet = conditions::UNDER_WAY.contains(&now.reason.as_str());
         if now.status == "True" && is_new(type_) && old.timeline.ready_at.is_some() {
             all.push(told(false, type_, &now.message));
         } else if now.status != "True" && changed && !quiet {

@@ -27,7 +27,7 @@ const CALL: Duration = Duration::from_secs(5);
 /// Heartbeat that is asked for unless the address names one, s.
 const HEARTBEAT_S: u16 = 10;
 /// The exchange of plugin `rabbitmq_event_exchange`.
-const EVENTS: &str = "amq.rabbitmq.event";
+const EVENTS: &str = crate::broker::events::EXCHANGE;
 /// How many names of new queues are remembered for those who ask a moment later.
 const RECENT: usize = 512;
 /// How often a broker that refused its events is asked for them again.

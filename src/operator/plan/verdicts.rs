@@ -7,14 +7,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Observed;
 use crate::api::FocusJob;
-use crate::api::conditions::{self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, Verdict};
+use crate::api::conditions::{
+    self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, UNDER_WAY, Verdict,
+};
 use crate::api::timeline::{Timeline, seconds_between};
 use crate::broker::BrokerState;
 
 /// How long a pod may start before the job says DeadlineExceeded, s.
 const POD_DEADLINE_SECONDS: f64 = 120.0;
-/// Reasons that only say that something is under way.
-const UNDER_WAY: [&str; 4] = ["Starting", "Declaring", "NoConsumer", "WaitingForQueue"];
 
 /// Every condition of a running job, in the order in which they are shown; `old` are those of before.
 pub fn running(

@@ -17,7 +17,7 @@ use super::AT_ONCE;
 use crate::probe::broker::{BrokerUrl, bounded};
 
 /// The broker's events, when the plugin `rabbitmq_event_exchange` is on.
-const EVENTS: &str = "amq.rabbitmq.event";
+const EVENTS: &str = crate::broker::events::EXCHANGE;
 /// Most channels over all connections.
 const CHANNELS: usize = 1000;
 /// How many connections share them; RabbitMQ allows 2047 channels on each.
