@@ -5,6 +5,7 @@
 
 pub mod analyzer;
 pub mod api;
+pub mod backoff;
 pub mod broker;
 pub mod health;
 pub mod operator;

@@ -1,7 +1,11 @@
-//! Logs: to standard error, as text on a terminal and as JSON otherwise, filtered by `FOCUS_LOG`.
+//! What every role tells of itself: logs, and metrics of its process.
+//!
+//! Logs go to standard error, as text on a terminal and as JSON otherwise, filtered by `FOCUS_LOG`.
 
 use std::io::IsTerminal;
 
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntGaugeVec, Opts, Registry};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. `FOCUS_LOG` takes tracing's filter syntax, such as `info,focus_operator=debug`;
@@ -16,4 +20,16 @@ pub fn init(default_filter: &str) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+/// Adds to `registry` what runs (`focus_build_info`, with `role`) and what its process uses (`process_*`).
+///
+/// # Errors
+/// When metrics of these names are there already.
+pub fn describe_process(registry: &Registry, role: &str) -> prometheus::Result<()> {
+    let build =
+        IntGaugeVec::new(Opts::new("focus_build_info", "1, labelled with what runs."), &["version", "role"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
+    registry.register(Box::new(build))?;
+    registry.register(Box::new(ProcessCollector::for_self()))
 }

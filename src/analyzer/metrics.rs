@@ -2,6 +2,8 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 
+use crate::telemetry;
+
 /// The analyzer's metrics; clones count together.
 #[derive(Clone)]
 pub struct Metrics {
@@ -58,7 +60,7 @@ impl Metrics {
         registry.register(Box::new(metrics.reconnects.clone()))?;
         registry.register(Box::new(metrics.waiting_bytes.clone()))?;
         registry.register(Box::new(metrics.compute.clone()))?;
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        telemetry::describe_process(&registry, "analyzer")?;
         Ok((metrics, registry))
     }
 }

@@ -4,7 +4,6 @@
 //! A thread computes lines at their time (`engine`); a bounded buffer (`outbox`) hands them to the task
 //! that publishes them (`publish`). The thread never waits for the broker.
 
-mod backoff;
 #[doc(hidden)]
 pub mod bench;
 mod engine;
@@ -29,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::BrokerArgs;
 use crate::wire::End;
 use crate::{health, shutdown};
 use engine::Engine;
@@ -37,7 +37,7 @@ use metrics::Metrics;
 use outbox::Outbox;
 use publish::Publisher;
 use readiness::Readiness;
-use settings::{Secret, Settings};
+use settings::Settings;
 
 /// How long after SIGTERM the last lines and the end may take.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -58,12 +58,8 @@ pub struct Args {
     /// Name of the queue, which the operator declares.
     #[arg(long, env = "FOCUS_QUEUE")]
     queue: Option<Box<str>>,
-    /// Address of the broker: amqp(s)://user:password@host:port/vhost.
-    #[arg(long, env = "FOCUS_BROKER_URL", hide_env_values = true)]
-    broker_url: Option<Secret>,
-    /// File that holds the address of the broker; used when there is no FOCUS_BROKER_URL.
-    #[arg(long, env = "FOCUS_BROKER_URL_FILE")]
-    broker_url_file: Option<PathBuf>,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Name of the FocusJob.
     #[arg(long, env = "FOCUS_JOB_NAME")]
     job_name: Option<Box<str>>,
@@ -96,7 +92,7 @@ pub async fn run(args: Args) -> ExitCode {
 
 async fn analyze(args: &Args) -> Result<(), AnalyzerError> {
     let started = Instant::now();
-    let settings = Arc::new(Settings::from_args(args)?);
+    let settings = Arc::new(Settings::from_args(args).await?);
     let stop =
         shutdown::on_signal().map_err(|source| AnalyzerError::Start { what: "handling signals", source })?;
     let (metrics, registry) = Metrics::new().expect("the metrics have different names");
@@ -105,7 +101,7 @@ async fn analyze(args: &Args) -> Result<(), AnalyzerError> {
     serve_health(&settings, registry, readiness.clone()).await?;
     let (header, header_ready) = watch::channel(None);
     let publisher = Publisher {
-        uri: settings.broker.clone(),
+        broker: settings.broker.clone(),
         queue: settings.queue.as_str().into(),
         job: settings.job.clone(),
         outbox: outbox.clone(),

@@ -5,23 +5,24 @@ use std::time::{Duration, Instant};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::uri::AMQPUri;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use super::backoff::Backoff;
 use super::flight::{Flight, Kind};
 use super::metrics::Metrics;
 use super::outbox::{Next, Outbox};
 use super::readiness::Readiness;
+use crate::backoff::Backoff;
+use crate::broker::Address;
+use crate::broker::address::ConnectError;
 use crate::wire::{End, Frame, Header, Line, frame};
 
 /// A consumer which attaches late waits no longer for the header.
 const HEADER_PERIOD: Duration = Duration::from_millis(500);
-/// Longest wait for connection, channel and confirm mode together.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for channel and confirm mode together.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for the broker's confirm of the first header.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 /// A session that lasted so long was a good one: the next attempt comes soon.
@@ -30,9 +31,11 @@ const GOOD_SESSION: Duration = Duration::from_secs(10);
 /// Why a session with the broker ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    #[error("connecting to it took longer than {} s", CONNECT_LIMIT.as_secs())]
-    ConnectTimeout,
-    #[error("it confirmed no message for {} s", CONFIRM_LIMIT.as_secs())]
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the broker opened no channel within {} s", OPEN_LIMIT.as_secs())]
+    OpenTimeout,
+    #[error("the broker confirmed no message for {} s", CONFIRM_LIMIT.as_secs())]
     ConfirmTimeout,
     #[error("{doing}: {source}")]
     Broker { doing: &'static str, source: lapin::Error },
@@ -44,10 +47,16 @@ fn broker(doing: &'static str) -> impl Fn(lapin::Error) -> SessionError {
     move |source| SessionError::Broker { doing, source }
 }
 
+async fn open(connection: &Connection) -> Result<Channel, SessionError> {
+    let channel = connection.create_channel().await.map_err(broker("opening a channel"))?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broker("asking for confirms"))?;
+    Ok(channel)
+}
+
 /// What the task works with.
 pub struct Publisher {
     /// Where the broker is, with its credentials.
-    pub uri: AMQPUri,
+    pub broker: Address,
     /// The queue, which the operator declares.
     pub queue: ShortString,
     /// The job, for the broker's list of connections.
@@ -67,24 +76,24 @@ pub struct Publisher {
 impl Publisher {
     /// Publishes until the end is confirmed, however long the broker is away.
     pub async fn run(mut self) {
-        let place = format!("{}:{}", self.uri.authority.host, self.uri.authority.port);
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
         loop {
             let begun = Instant::now();
             let Err(error) = self.session().await else { return };
-            tracing::warn!(broker = place, %error, "session with the broker ended");
-            self.readiness.broker_awaited(format!("the broker at {place}: {error}"));
+            tracing::warn!(%error, "session with the broker ended");
+            self.readiness.broker_awaited(format!("the broker: {error}"));
             self.metrics.reconnects.inc();
             if begun.elapsed() > GOOD_SESSION {
                 backoff.reset();
             }
-            sleep(backoff.next_wait()).await;
+            sleep(backoff.next()).await;
         }
     }
 
     async fn session(&mut self) -> Result<(), SessionError> {
-        let (connection, channel) =
-            timeout(CONNECT_LIMIT, self.connect()).await.map_err(|_| SessionError::ConnectTimeout)??;
+        let connection = self.broker.connect(&format!("focus analyzer {}", self.job)).await?;
+        let channel =
+            timeout(OPEN_LIMIT, open(&connection)).await.map_err(|_| SessionError::OpenTimeout)??;
         let header = self.encoded_header().await;
         self.await_queue(&channel, &header).await?;
         let mut flight = Flight::default();
@@ -94,19 +103,6 @@ impl Publisher {
         outcome?;
         let _ = timeout(HEADER_PERIOD, connection.close(200, "finished".into())).await;
         Ok(())
-    }
-
-    async fn connect(&self) -> Result<(Connection, Channel), SessionError> {
-        let properties = ConnectionProperties::default()
-            .with_connection_name(format!("focus analyzer {}", self.job).into());
-        let connection =
-            Connection::connect_uri(self.uri.clone(), properties).await.map_err(broker("connecting"))?;
-        let channel = connection.create_channel().await.map_err(broker("opening a channel"))?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(broker("asking for confirms"))?;
-        Ok((connection, channel))
     }
 
     async fn encoded_header(&mut self) -> Vec<u8> {
@@ -134,7 +130,7 @@ impl Publisher {
                 return Ok(());
             }
             self.readiness.broker_awaited(format!("queue {}: not declared", self.queue));
-            sleep(backoff.next_wait()).await;
+            sleep(backoff.next()).await;
         }
     }
 

@@ -1,9 +1,7 @@
 //! What the operator's environment asks for, checked before anything is opened.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use lapin::uri::AMQPUri;
 use serde::de::DeserializeOwned;
 
 use super::Args;
@@ -12,25 +10,8 @@ use super::geometry::Geometry;
 use crate::api::AnalyzerSource;
 use crate::api::focusjob::FocusJobSpec;
 use crate::api::view;
-
-/// Heartbeat asked of the broker unless its address names another, s: a dead connection is noticed after two.
-const HEARTBEAT_SECONDS: u16 = 5;
-
-/// A text that is never printed.
-#[derive(Clone)]
-pub struct Secret(Box<str>);
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text.into())
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
+use crate::broker::Address;
+use crate::broker::address::AddressError;
 
 /// The environment, understood and found consistent.
 pub struct Settings {
@@ -43,7 +24,7 @@ pub struct Settings {
     /// Name of the queue.
     pub queue: String,
     /// Where the broker is, with its credentials.
-    pub broker: AMQPUri,
+    pub broker: Address,
     /// `namespace/name` of the job, for people.
     pub job: String,
     /// `metadata.uid` of the job.
@@ -57,7 +38,7 @@ impl Settings {
     ///
     /// # Errors
     /// `BadEnvironment` when a variable is absent or malformed, and the reasons of a view that cannot work.
-    pub fn from_args(args: &Args) -> Result<Self, AnalyzerError> {
+    pub async fn from_args(args: &Args) -> Result<Self, AnalyzerError> {
         let spec: FocusJobSpec = json("FOCUS_SPEC", args.spec.as_deref())?;
         let source: AnalyzerSource = json("FOCUS_SOURCE", args.source.as_deref())?;
         let health_addr = args.health_addr.parse().map_err(|_| AnalyzerError::BadEnvironment {
@@ -68,7 +49,7 @@ impl Settings {
         let settings = Self {
             geometry: geometry(&spec, &source)?,
             queue: required("FOCUS_QUEUE", args.queue.as_deref())?.to_owned(),
-            broker: broker(args)?,
+            broker: broker(args).await?,
             job: format!(
                 "{}/{}",
                 required("FOCUS_JOB_NAMESPACE", args.job_namespace.as_deref())?,
@@ -118,34 +99,24 @@ fn json<T: DeserializeOwned>(variable: &'static str, value: Option<&str>) -> Res
     })
 }
 
-fn broker(args: &Args) -> Result<AMQPUri, AnalyzerError> {
-    let url = match (&args.broker_url, &args.broker_url_file) {
-        (Some(Secret(url)), _) if !url.is_empty() => url.to_string(),
-        (_, Some(path)) => read_secret(path)?,
-        _ => return required("FOCUS_BROKER_URL", None).map(|_| AMQPUri::default()),
-    };
-    // The parser's own message may quote a part of the address, which is secret.
-    let mut uri: AMQPUri = url.trim().parse().map_err(|_| AnalyzerError::BadEnvironment {
+/// The broker's address, read once to refuse at the start what can never work.
+async fn broker(args: &Args) -> Result<Address, AnalyzerError> {
+    let refused = |error: AddressError| AnalyzerError::BadEnvironment {
         variable: "FOCUS_BROKER_URL",
-        why: "is no AMQP address".to_owned(),
-        remedy: "give it as amqp://user:password@host:5672/vhost, or amqps:// for TLS",
-    })?;
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-    Ok(uri)
-}
-
-fn read_secret(path: &PathBuf) -> Result<String, AnalyzerError> {
-    std::fs::read_to_string(path).map_err(|error| AnalyzerError::BadEnvironment {
-        variable: "FOCUS_BROKER_URL_FILE",
-        why: format!("names {}, which cannot be read ({error})", path.display()),
-        remedy: "mount the secret with the broker's address there",
-    })
+        why: format!("is of no use: {error}"),
+        remedy: "mount the secret with the broker's URL and name it in FOCUS_BROKER_URL_FILE",
+    };
+    let address = args.broker.address().map_err(refused)?;
+    address.read().await.map_err(refused)?;
+    Ok(address)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::broker::BrokerArgs;
+    use crate::broker::address::Secret;
 
     const SPEC: &str = r#"{"viewType":"MultiChannel","channels":{"min":1,"max":50},
         "frequencyRange":{"min":0,"max":500},"nfftSelection":1024,"displayTimeAxisDuration":10}"#;
@@ -156,8 +127,7 @@ mod tests {
             spec: Some(SPEC.into()),
             source: Some(SOURCE.into()),
             queue: Some("q".into()),
-            broker_url: Some(Secret("amqp://user:topsecret@host:5672/%2f".into())),
-            broker_url_file: None,
+            broker: BrokerArgs { url: secret("amqp://user:topsecret@host:5672/%2f"), url_file: None },
             job_name: Some("job".into()),
             job_namespace: Some("ns".into()),
             job_uid: Some("uid".into()),
@@ -166,22 +136,25 @@ mod tests {
         }
     }
 
-    fn refused(change: impl FnOnce(&mut Args)) -> (String, u8) {
+    fn secret(url: &str) -> Option<Secret> {
+        Some(Secret::from(url.to_owned()))
+    }
+
+    async fn refused(change: impl FnOnce(&mut Args)) -> (String, u8) {
         let mut args = args();
         change(&mut args);
-        let error = Settings::from_args(&args).map(|_| ()).unwrap_err();
+        let error = Settings::from_args(&args).await.map(|_| ()).unwrap_err();
         (error.sentence(), error.exit_code())
     }
 
-    #[test]
-    fn a_complete_environment_is_understood() {
-        let settings = Settings::from_args(&args()).unwrap();
+    #[tokio::test]
+    async fn a_complete_environment_is_understood() {
+        let settings = Settings::from_args(&args()).await.unwrap();
         assert_eq!((settings.job.as_str(), settings.geometry.channels.len()), ("ns/job", 50));
-        assert_eq!(settings.broker.query.heartbeat, Some(HEARTBEAT_SECONDS));
     }
 
-    #[test]
-    fn what_cannot_work_is_refused_with_its_reason() {
+    #[tokio::test]
+    async fn what_cannot_work_is_refused_with_its_reason() {
         type Change = fn(&mut Args);
         let cases: [(Change, u8, &str); 9] = [
             (|a| a.spec = None, 64, "BadEnvironment: reading the environment: FOCUS_SPEC is not set; run"),
@@ -206,9 +179,9 @@ mod tests {
                 "BadEnvironment: reading the environment: FOCUS_HEALTH_ADDR",
             ),
             (
-                |a| a.broker_url = None,
+                |a| a.broker.url = None,
                 64,
-                "BadEnvironment: reading the environment: FOCUS_BROKER_URL is not set",
+                "BadEnvironment: reading the environment: FOCUS_BROKER_URL is of no use: no broker",
             ),
             (
                 |a| a.spec = Some(SPEC.replace("50}", "2501}").into()),
@@ -229,15 +202,15 @@ mod tests {
             ),
         ];
         for (change, code, start) in cases {
-            let (sentence, exit) = refused(change);
+            let (sentence, exit) = refused(change).await;
             assert!(sentence.starts_with(start), "{sentence}");
             assert_eq!(exit, code, "{sentence}");
         }
     }
 
-    #[test]
-    fn the_brokers_address_is_never_shown() {
-        let (sentence, _) = refused(|a| a.broker_url = Some(Secret("amqp//user:topsecret@host".into())));
+    #[tokio::test]
+    async fn the_brokers_address_is_never_shown() {
+        let (sentence, _) = refused(|a| a.broker.url = secret("amqp//user:topsecret@host")).await;
         assert!(!sentence.contains("topsecret"), "{sentence}");
         assert!(!format!("{:?}", args()).contains("topsecret"));
     }

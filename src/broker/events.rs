@@ -1,12 +1,48 @@
-//! The broker's own events (plugin `rabbitmq_event_exchange`): their headers, read without I/O.
+//! The broker's own events (plugin `rabbitmq_event_exchange`): the subscription to them, and what they say.
 
+use std::time::Duration;
+
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, Consumer};
 
 /// The exchange on which the plugin publishes.
-pub const EXCHANGE: &str = "amq.rabbitmq.event";
-/// The routing keys that are followed.
+const EXCHANGE: &str = "amq.rabbitmq.event";
+/// The routing keys of everything that [`parse`] understands.
 pub const KEYS: [&str; 5] =
-    ["consumer.created", "consumer.deleted", "channel.closed", "queue.created", "queue.deleted"];
+    ["consumer.created", "consumer.deleted", "channel.closed", QUEUE_CREATED, "queue.deleted"];
+/// The routing key of new queues.
+pub const QUEUE_CREATED: &str = "queue.created";
+/// Events that may wait for us; more are dropped, and a resync makes up for them.
+const BACKLOG: i32 = 100_000;
+/// How long the subscription may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Subscribes to the events with `keys`, through a queue of our own.
+///
+/// # Errors
+/// In the broker's words, when it has no such plugin, permits no reading of it, or does not answer in time.
+pub async fn subscribe(connection: &Connection, keys: &[&str]) -> Result<Consumer, String> {
+    let subscribed = async {
+        let channel = connection.create_channel().await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(BACKLOG));
+        let options =
+            QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
+        for key in keys {
+            let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+            channel.queue_bind(queue.clone(), EXCHANGE.into(), (*key).into(), options, none).await?;
+        }
+        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+        channel.basic_consume(queue, "".into(), options, FieldTable::default()).await
+    };
+    match tokio::time::timeout(WITHIN, subscribed).await {
+        Ok(Ok(consumer)) => Ok(consumer),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", WITHIN.as_secs())),
+    }
+}
 
 /// An event that tells something of a queue or of its consumers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +87,7 @@ pub fn parse(key: &str, headers: &FieldTable, vhost: &str) -> Option<BrokerEvent
         }
         "consumer.deleted" => BrokerEvent::ConsumerDeleted { queue: text(headers, "queue")? },
         "channel.closed" => BrokerEvent::ChannelClosed { channel: text(headers, "pid")? },
-        "queue.created" => BrokerEvent::QueueCreated { queue: text(headers, "name")? },
+        QUEUE_CREATED => BrokerEvent::QueueCreated { queue: text(headers, "name")? },
         "queue.deleted" => BrokerEvent::QueueDeleted { queue: text(headers, "name")? },
         _ => return None,
     })

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::broker::BrokerArgs;
+
 /// What `focus probe` is told.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Options {
@@ -61,10 +63,9 @@ pub struct Options {
     /// How many bare pods.
     #[arg(long, default_value_t = 5)]
     pub floor_samples: u32,
-    /// File with the broker's URL (amqp://…) for the floor's bare queues. The variable FOCUS_BROKER_URL,
-    /// when set, holds the URL itself.
-    #[arg(long, env = "FOCUS_BROKER_URL_FILE")]
-    pub broker_url_file: Option<PathBuf>,
+    /// The broker, for the floor's bare queues.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
 
     /// Generate load: see the module documentation.
     #[arg(long, hide = true)]

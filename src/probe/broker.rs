@@ -7,53 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
 use tokio::time::{Instant, timeout};
 
-use super::args::Options;
+use crate::broker::Address;
 
 /// How long one call to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
-
-/// Where the broker is.
-#[derive(Clone)]
-pub struct BrokerUrl(AMQPUri);
-
-impl BrokerUrl {
-    /// The URL from FOCUS_BROKER_URL, or else from `--broker-url-file`; None when there is neither.
-    ///
-    /// # Errors
-    /// When the file cannot be read or holds no amqp URL.
-    pub async fn find(args: &Options) -> anyhow::Result<Option<Self>> {
-        let (text, from) = match (std::env::var("FOCUS_BROKER_URL"), &args.broker_url_file) {
-            (Ok(url), _) if !url.is_empty() => (url, "FOCUS_BROKER_URL".to_owned()),
-            (_, Some(file)) => {
-                let text = tokio::fs::read_to_string(file).await;
-                (text.with_context(|| format!("reading the broker's URL from {}", file.display()))?, {
-                    file.display().to_string()
-                })
-            }
-            (_, None) => return Ok(None),
-        };
-        match text.trim().parse() {
-            Ok(uri) => Ok(Some(Self(uri))),
-            // The parser's own message may repeat the URL.
-            Err(_) => bail!("{from} holds no URL such as amqp://user:password@host:5672/%2f"),
-        }
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// When the broker refuses or does not answer.
-    pub async fn connect(&self) -> anyhow::Result<Connection> {
-        let properties = ConnectionProperties::default().with_connection_name("focus probe".into());
-        let authority = &self.0.authority;
-        let what = format!("connecting to the broker at {}:{}", authority.host, authority.port);
-        bounded(&what, Connection::connect_uri(self.0.clone(), properties)).await
-    }
-}
 
 /// `call` with a deadline; errors say `what` was tried.
 ///
@@ -79,8 +38,8 @@ pub struct QueueFloor {
 ///
 /// # Errors
 /// When the broker refuses or does not answer.
-pub async fn queue_floor(url: &BrokerUrl, samples: u32) -> anyhow::Result<QueueFloor> {
-    let connection = url.connect().await?;
+pub async fn queue_floor(broker: &Address, samples: u32) -> anyhow::Result<QueueFloor> {
+    let connection = broker.connect(super::NAME).await?;
     let channel = bounded("opening a channel", connection.create_channel()).await?;
     // Should this process be killed, the broker itself takes the queues away.
     let mut arguments = FieldTable::default();

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::args::Options;
-use super::broker::{BrokerUrl, queue_floor};
+use super::broker::queue_floor;
 use super::cluster::Cluster;
 use super::pod;
 use super::report::{Report, Row};
@@ -78,14 +78,13 @@ fn due(done: u32, all: u32, wanted: u32) -> usize {
 
 /// Measures bare queues and enters them; a note when that cannot be.
 pub async fn queues(args: &Options, report: &mut Report) {
-    let floor = match BrokerUrl::find(args).await {
-        Ok(Some(url)) => queue_floor(&url, QUEUES).await,
-        Ok(None) => {
-            let how = "give --broker-url-file or FOCUS_BROKER_URL";
+    let floor = match args.broker.find() {
+        Some(address) => queue_floor(&address, QUEUES).await,
+        None => {
+            let how = "set FOCUS_BROKER_URL_FILE or FOCUS_BROKER_URL";
             report.notes.push(format!("no floor of bare queues: no broker is named; {how}"));
             return;
         }
-        Err(error) => Err(error),
     };
     match floor {
         Ok(floor) => {

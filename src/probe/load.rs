@@ -25,10 +25,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::args::Options;
-use super::broker::{BrokerUrl, queue_floor};
+use super::broker::queue_floor;
 use super::cluster::Cluster;
 use super::report::{Failure, Report, Row};
 use super::watch::JobWatch;
+use crate::broker::Address;
 use consumers::Consumers;
 use creator::Created;
 use findings::Findings;
@@ -59,14 +60,13 @@ struct Stage {
 pub async fn run(args: &Options, stop: &CancellationToken) -> anyhow::Result<Report> {
     let pace = if args.rate > 0.0 { format!("at {} per s", args.rate) } else { "all at once".to_owned() };
     let mut report = Report::new(format!("focus probe --load: {} jobs {pace}", args.jobs));
-    let url = BrokerUrl::find(args).await?;
-    let url = url.context("the load needs the broker: give --broker-url-file or FOCUS_BROKER_URL")?;
+    let broker = args.broker.address()?;
     let namespace = args.namespace.as_deref().unwrap_or("focus-bench");
     let (cluster, version) = Cluster::connect(Some(namespace)).await?;
     report.environment.insert("kubernetes".to_owned(), version);
     let operator = Operator::find(&args.operator_metrics).await?;
     let ground = Ground::prepare(&cluster, &args.pool).await?;
-    let outcome = perform(args, &cluster, &url, operator, stop, &mut report).await;
+    let outcome = perform(args, &cluster, &broker, operator, stop, &mut report).await;
     if let Err(error) = ground.clear(&cluster, &args.pool).await {
         report.failures.push(Failure::new("(clean-up)", "Leftover", format!("{error:#}")));
     }
@@ -77,18 +77,18 @@ pub async fn run(args: &Options, stop: &CancellationToken) -> anyhow::Result<Rep
 async fn perform(
     args: &Options,
     cluster: &Cluster,
-    url: &BrokerUrl,
+    broker: &Address,
     operator: Option<Operator>,
     stop: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     if !args.no_floor {
-        floors(cluster, url, report).await?;
+        floors(cluster, broker, report).await?;
     }
     let stage = Stage {
         watch: JobWatch::start(cluster).await?,
         kubelet: Kubelet::start(cluster).await?,
-        consumers: Consumers::start(url, &cluster.namespace, args.jobs as usize).await?,
+        consumers: Consumers::start(broker, &cluster.namespace, args.jobs as usize).await?,
         cluster: cluster.clone(),
         operator,
     };
@@ -108,8 +108,8 @@ async fn perform(
     Ok(())
 }
 
-async fn floors(cluster: &Cluster, url: &BrokerUrl, report: &mut Report) -> anyhow::Result<()> {
-    let floor = queue_floor(url, FLOOR_SAMPLES).await.context("measuring the floor of the broker")?;
+async fn floors(cluster: &Cluster, broker: &Address, report: &mut Report) -> anyhow::Result<()> {
+    let floor = queue_floor(broker, FLOOR_SAMPLES).await.context("measuring the floor of the broker")?;
     let creates =
         setup::create_floor(cluster, FLOOR_SAMPLES).await.context("measuring the floor of the API")?;
     report.floor.push(Row::new("bare ConfigMap: create -> answer", creates));

@@ -32,6 +32,9 @@ use anyhow::Context;
 
 use crate::shutdown;
 
+/// The probe's name in the broker's list of connections.
+const NAME: &str = "focus probe";
+
 /// Command line of `focus probe`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Args {

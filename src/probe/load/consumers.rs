@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::anyhow;
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::BasicConsumeOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use tokio::sync::Semaphore;
@@ -14,10 +15,9 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::AT_ONCE;
-use crate::probe::broker::{BrokerUrl, bounded};
+use crate::broker::{Address, events};
+use crate::probe::broker::bounded;
 
-/// The broker's events, when the plugin `rabbitmq_event_exchange` is on.
-const EVENTS: &str = crate::broker::events::EXCHANGE;
 /// Most channels over all connections.
 const CHANNELS: usize = 1000;
 /// How many connections share them; RabbitMQ allows 2047 channels on each.
@@ -54,12 +54,14 @@ impl Consumers {
     ///
     /// # Errors
     /// When the broker refuses; without the plugin, the exchange is missing.
-    pub async fn start(url: &BrokerUrl, namespace: &str, jobs: usize) -> anyhow::Result<Self> {
-        let mut connections = vec![url.connect().await?];
-        let events = bind_events(&connections[0]).await?;
+    pub async fn start(broker: &Address, namespace: &str, jobs: usize) -> anyhow::Result<Self> {
+        let mut connections = vec![broker.connect(crate::probe::NAME).await?];
+        let events = events::subscribe(&connections[0], &[events::QUEUE_CREATED])
+            .await
+            .map_err(|why| anyhow!("following the broker's events: {why}; enable rabbitmq_event_exchange"))?;
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS.min(jobs) {
-            connections.push(url.connect().await?);
+            connections.push(broker.connect(crate::probe::NAME).await?);
         }
         let workers = &connections[1..];
         for i in 0..jobs.min(CHANNELS) {
@@ -75,24 +77,6 @@ impl Consumers {
     pub fn get(&self, name: &str) -> Option<QueueTimes> {
         locked(&self.times, |times| times.get(name).copied())
     }
-}
-
-async fn bind_events(connection: &Connection) -> anyhow::Result<Consumer> {
-    let channel = bounded("opening a channel", connection.create_channel()).await?;
-    let options =
-        QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    let declare = channel.queue_declare("".into(), options, FieldTable::default());
-    let queue = bounded("declaring the queue of broker events", declare).await?.name().clone();
-    let bind = channel.queue_bind(
-        queue.clone(),
-        EVENTS.into(),
-        "queue.created".into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    let how = "enable the plugin rabbitmq_event_exchange";
-    bounded(&format!("binding to the exchange {EVENTS} ({how})"), bind).await?;
-    bounded("consuming broker events", consume(&channel, queue.as_str())).await
 }
 
 async fn consume(channel: &Channel, queue: &str) -> lapin::Result<Consumer> {

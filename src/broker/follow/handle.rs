@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::jiff::Timestamp;
 use lapin::Channel;
 use prometheus::{Histogram, IntGauge, IntGaugeVec};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, BrokerState, QueueSeen};
-use super::queues::{self, QueueError};
 use super::watch::Watch;
 use crate::api::focusjob::QueueType;
+use crate::broker::address::Address;
+use crate::broker::keep::keep;
+use crate::broker::queues::{self, QueueError};
 
 /// How many pieces of news may wait for their reader before the watch waits for it.
 const NEWS: usize = 4096;
@@ -42,6 +44,8 @@ pub(super) struct Shared<O> {
     pub(super) book: Mutex<Book<O>>,
     pub(super) link: watch::Sender<Link>,
     pub(super) metrics: BrokerMetrics,
+    /// Told when the book has queues in doubt.
+    pub(super) doubts: Notify,
 }
 
 /// The connection as its users see it.
@@ -62,8 +66,8 @@ pub struct Broker<O> {
 }
 
 impl<O: Clone + Send + Sync + 'static> Broker<O> {
-    /// Starts to keep a connection to `url`, until `stop`. Returns at once: see [`BrokerHandle::state`].
-    pub fn start(url: String, metrics: BrokerMetrics, stop: CancellationToken) -> Self {
+    /// Starts to keep a connection to `address`, until `stop`. Returns at once: see [`BrokerHandle::state`].
+    pub fn start(address: Address, metrics: BrokerMetrics, stop: CancellationToken) -> Self {
         let (news_tx, news) = mpsc::channel(NEWS);
         let waiting = Link {
             state: BrokerState::Disconnected("not connected yet".to_owned()),
@@ -74,9 +78,11 @@ impl<O: Clone + Send + Sync + 'static> Broker<O> {
             book: Mutex::new(Book::default()),
             link: watch::Sender::new(waiting),
             metrics,
+            doubts: Notify::new(),
         });
         let handle = BrokerHandle { shared };
-        tokio::spawn(Watch::new(handle.clone(), url, news_tx).run(stop));
+        let watch = Watch { handle: handle.clone(), news: news_tx };
+        tokio::spawn(keep(address, "focus-operator".to_owned(), watch, stop));
         Self { handle, news }
     }
 }

@@ -28,10 +28,8 @@ impl Subscriber {
     /// # Errors
     /// When a name is longer than AMQP allows.
     pub fn new(queue: &str, tag: &str, prefetch: u16) -> Result<Self, BrokerError> {
-        let short = |text: &str| {
-            ShortString::try_new(text)
-                .map_err(|_| BrokerError::Address(format!("the name {text} is longer than 255 bytes")))
-        };
+        let short =
+            |text: &str| ShortString::try_new(text).map_err(|_| BrokerError::NameTooLong(text.to_owned()));
         Ok(Self { queue: short(queue)?, tag: short(tag)?, prefetch, spare: None })
     }
 
@@ -54,20 +52,22 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Subscribes.
+    /// Subscribes, as the queue's only consumer.
     ///
     /// # Errors
-    /// [`BrokerError::NoQueue`] while the queue does not exist.
+    /// [`BrokerError::NoQueue`] while the queue does not exist, [`BrokerError::Taken`] while another consumes.
     pub async fn subscribe(&mut self, link: &Link) -> Result<Subscription, BrokerError> {
         self.prepare(link).await?;
         let Some(channel) = self.spare.take() else { return Err(BrokerError::Timeout("opening a channel")) };
         let (queue, tag) = (self.queue.clone(), self.tag.clone());
+        // Two consumers would each get half of the lines.
+        let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
         let consumer = call(
             "subscribing to the queue",
-            channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()),
+            channel.basic_consume(queue, tag, options, FieldTable::default()),
         )
         .await
-        .map_err(missing_queue)?;
+        .map_err(refusal)?;
         Ok(Subscription { channel, consumer, ended: None })
     }
 }
@@ -119,10 +119,14 @@ impl Subscription {
     }
 }
 
-fn missing_queue(error: BrokerError) -> BrokerError {
+fn refusal(error: BrokerError) -> BrokerError {
     match &error {
         BrokerError::Amqp(_, amqp) => match amqp.kind() {
             ErrorKind::ProtocolError(protocol) if protocol.get_id() == 404 => BrokerError::NoQueue,
+            // Missing permissions have the same code.
+            ErrorKind::ProtocolError(protocol) if protocol.to_string().contains("exclusive") => {
+                BrokerError::Taken
+            }
             _ => error,
         },
         _ => error,
