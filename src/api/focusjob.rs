@@ -299,7 +299,7 @@ pub struct AnalyzerStatus {
     /// Node of the current pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// How many pods were replaced because they failed or were lost.
+    /// How many pods came before the current one: failed, lost, deleted, or taken away by a suspension.
     pub restarts: i32,
     /// How many of them failed in a row; after six the job is given up.
     #[serde(default)]

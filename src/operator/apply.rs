@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -16,7 +17,7 @@ use super::metrics::Metrics;
 use super::plan::Action;
 use crate::api::names::{self, FINALIZER};
 use crate::api::{FocusJob, FocusJobStatus};
-use crate::broker::BrokerHandle;
+use crate::broker::follow::BrokerHandle;
 
 /// How long the API server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -108,8 +109,7 @@ impl Writer {
         match self.call(job, "creating the analyzer pod", ("create", "pods"), api.create(&params, &pod)).await
         {
             Ok(created) => {
-                let created = Arc::new(created);
-                self.memory.update(&uid(job), |memory| memory.created = Some(created));
+                self.show(job, Some(created));
                 Ok(())
             }
             // It is there already: ours, and the watch brings it; or another's, which the next look finds.
@@ -121,8 +121,14 @@ impl Writer {
     async fn find_existing(&self, job: &FocusJob, name: &str) -> Result<(), Error> {
         let found = tokio::time::timeout(ANSWER_WITHIN, self.pods(job).get_opt(name)).await;
         let found = outcome(job, "looking at the pod that is in the way", found)?;
-        self.memory.update(&uid(job), |memory| memory.created = found.map(Arc::new));
+        self.show(job, found);
         Ok(())
+    }
+
+    /// Remembers what the API server has just shown us, until the watch brings it.
+    fn show(&self, job: &FocusJob, pod: Option<Pod>) {
+        let now = Timestamp::now();
+        self.memory.update(&uid(job), |memory| memory.shown = pod.map(|pod| (Arc::new(pod), now)));
     }
 
     async fn delete_pod(&self, job: &FocusJob, name: &str, uid: String) -> Result<(), Error> {
@@ -138,7 +144,7 @@ impl Writer {
             Err(Error::Api { source, .. }) if is_status(&source, 404) => Ok(()),
             other => other.map(drop),
         }?;
-        self.memory.update(&self::uid(job), |memory| memory.created = None);
+        self.show(job, None);
         Ok(())
     }
 

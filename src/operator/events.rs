@@ -1,6 +1,8 @@
 //! Kubernetes Events: one for each step that a person would want told, published behind the reconciler's back so
 //! that no job waits for them.
 
+use std::time::Duration;
+
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
@@ -13,6 +15,8 @@ use crate::api::{FocusJob, FocusJobStatus};
 
 /// How many Events may wait to be published; more are dropped and counted.
 const BACKLOG: usize = 8192;
+/// How long an Event waits while very many jobs come up.
+const GIVES_WAY: Duration = Duration::from_secs(2);
 /// The longest note that the API takes, bytes.
 const NOTE: usize = 1000;
 
@@ -68,15 +72,22 @@ async fn publish(
     loop {
         let next = tokio::select! { next = told.recv() => next, () = stop.cancelled() => None };
         let Some((job, Told { warning, reason, note })) = next else { return };
+        give_way(&metrics).await;
         let type_ = if warning { EventType::Warning } else { EventType::Normal };
         let note: String = note.chars().take(NOTE).collect();
         let event = Event { type_, action: reason.clone(), reason, note: Some(note), secondary: None };
         let reference = job.object_ref(&());
-        let sent =
-            tokio::time::timeout(std::time::Duration::from_secs(5), recorder.publish(&event, &reference))
-                .await;
+        let sent = tokio::time::timeout(Duration::from_secs(5), recorder.publish(&event, &reference)).await;
         let outcome = if matches!(sent, Ok(Ok(()))) { "published" } else { "dropped" };
         metrics.events.with_label_values(&[outcome]).inc();
+    }
+}
+
+/// While very many jobs come up, their writes go first; but not for long.
+async fn give_way(metrics: &Metrics) {
+    let since = tokio::time::Instant::now();
+    while metrics.crowded() && since.elapsed() < GIVES_WAY {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

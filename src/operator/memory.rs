@@ -20,8 +20,9 @@ pub struct Remembered {
     pub seen: Timeline,
     /// The job as our last write returned it.
     pub written: Option<Arc<FocusJob>>,
-    /// The pod that we created and that the watch has not yet brought.
-    pub created: Option<Arc<Pod>>,
+    /// A pod that the API server showed us and that the watch has not brought, and when: one that we created, or
+    /// another's that stands in the way.
+    pub shown: Option<(Arc<Pod>, Timestamp)>,
     /// When a failed pod, named by its uid, was first seen to have failed.
     pub failed: Option<(String, Timestamp)>,
 }
@@ -59,8 +60,8 @@ impl Memory {
         let at = Some(micro(now));
         let mut jobs = self.lock();
         let job = jobs.entry(uid.clone()).or_default();
-        if job.created.as_ref().is_some_and(|created| created.uid() == pod.uid()) {
-            job.created = None;
+        if job.shown.as_ref().is_some_and(|(shown, _)| shown.uid() == pod.uid()) {
+            job.shown = None;
         }
         let (state, scheduled) = (pod::state(pod), pod::is_scheduled(pod));
         let seen = Timeline {
@@ -74,6 +75,16 @@ impl Memory {
         let known = job.failed.as_ref().is_some_and(|(failed, _)| *failed == pod_uid);
         if matches!(state, PodState::Failed { .. }) && !known {
             job.failed = Some((pod_uid, now));
+        }
+    }
+
+    /// The watch delivered `job`: our own last write of it is of no more use when it is not newer.
+    pub fn delivered(&self, job: &FocusJob) {
+        let uid = job.meta().uid.clone().unwrap_or_default();
+        if let Some(remembered) = self.lock().get_mut(&uid)
+            && remembered.written.as_ref().is_some_and(|written| revision(written) <= revision(job))
+        {
+            remembered.written = None;
         }
     }
 

@@ -11,9 +11,11 @@ use prometheus::{
 
 use super::error::Error;
 use crate::api::FocusJob;
+use crate::api::conditions::{self, ANALYZER_READY, CONSUMER_READY, QUEUE_READY};
 use crate::api::focusjob::{AnalyzerStart, JobPhase};
-use crate::api::timeline::{PhaseSeconds, Timeline, seconds_between};
-use crate::broker::connection::BrokerMetrics;
+use crate::api::timeline::{PhaseSeconds, seconds_between};
+use crate::broker::follow::BrokerMetrics;
+use crate::telemetry;
 
 /// From 1 ms to 30 s; 5, 20, 50 and 300 ms and 1 s are thresholds of service level objectives.
 pub const PHASE_BUCKETS: [f64; 16] =
@@ -89,7 +91,7 @@ impl Metrics {
             events: IntCounterVec::new(
                 Opts::new(
                     "focus_events_total",
-                    "Kubernetes Events published, or dropped because too many waited.",
+                    "Kubernetes Events published, or dropped because too many waited or the API server refused.",
                 ),
                 &["outcome"],
             )?,
@@ -108,13 +110,13 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Whether so many jobs are being reconciled that they wait for each other.
+    pub fn crowded(&self) -> bool {
+        self.active.get() >= super::CROWD
+    }
+
     fn register(&self) -> prometheus::Result<()> {
-        let build = IntGaugeVec::new(
-            Opts::new("focus_build_info", "1, labelled with what runs."),
-            &["version", "role"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "operator"]).set(1);
-        let all: [Box<dyn Collector>; 12] = [
+        let all: [Box<dyn Collector>; 11] = [
             Box::new(self.phases.clone()),
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
@@ -126,11 +128,9 @@ impl Metrics {
             Box::new(self.broker.connected.clone()),
             Box::new(self.broker.mode.clone()),
             Box::new(self.broker.lag.clone()),
-            Box::new(build),
         ];
         all.into_iter().try_for_each(|metric| self.registry.register(metric))?;
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.registry.register(Box::new(process))
+        telemetry::describe_process(&self.registry, "operator")
     }
 
     fn start_at_zero(&self) {
@@ -229,17 +229,70 @@ fn phase_of(job: &FocusJob) -> JobPhase {
     job.status.as_ref().and_then(|status| status.phase).unwrap_or(JobPhase::Pending)
 }
 
-/// How long `job` has been waiting in `phase`; None: it is not.
+/// How long `job` has been waiting in `phase`, s; None: it is not.
 fn waiting_seconds(job: &FocusJob, phase: &str, now: Timestamp) -> Option<f64> {
-    if !matches!(phase_of(job), JobPhase::Pending | JobPhase::Starting) {
+    if matches!(
+        phase_of(job),
+        JobPhase::Suspended | JobPhase::Finished | JobPhase::Failed | JobPhase::Terminating
+    ) {
         return None;
     }
-    let Timeline { accepted_at, pod_ready_at, queue_ready_at, consumer_ready_at, .. } =
-        job.status.clone()?.timeline;
-    let (from, to) = match phase {
-        "pod" => (accepted_at, pod_ready_at),
-        "queue" => (accepted_at, queue_ready_at),
-        _ => (queue_ready_at, consumer_ready_at),
+    let type_ = match phase {
+        "pod" => ANALYZER_READY,
+        "queue" => QUEUE_READY,
+        _ => CONSUMER_READY,
     };
-    if to.is_some() { None } else { Some(seconds_between(from?.0, now)) }
+    let status = job.status.as_ref();
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    if phase == "consumer" && !conditions::is_true(conditions, QUEUE_READY) {
+        return None;
+    }
+    let since = match conditions::find(conditions, type_) {
+        Some(condition) if condition.status == "True" => return None,
+        // While it has never been True this is when it was first written, a moment after the job was accepted.
+        Some(condition) => condition.last_transition_time.0,
+        None => job.metadata.creation_timestamp.as_ref()?.0,
+    };
+    Some(seconds_between(since, now).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::FocusJobStatus;
+    use crate::api::conditions::Verdict;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn job(phase: Option<JobPhase>, verdicts: &[(&'static str, bool)]) -> FocusJob {
+        let spec = serde_json::json!({"viewType": "SingleChannel", "channels": {"min": 1, "max": 1},
+            "frequencyRange": {"min": 0, "max": 500}, "nfftSelection": 1024, "displayTimeAxisDuration": 10});
+        let mut job = FocusJob::new("j", serde_json::from_value(spec).expect("a spec"));
+        job.metadata.creation_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let verdicts: Vec<Verdict> =
+            verdicts.iter().map(|(type_, is)| Verdict::new(type_, *is, "R", "m")).collect();
+        let since = Timestamp::from_second(10).expect("a time");
+        job.status = phase.map(|phase| FocusJobStatus {
+            phase: Some(phase),
+            conditions: conditions::merge(&[], &verdicts, None, since),
+            ..FocusJobStatus::default()
+        });
+        job
+    }
+
+    #[test]
+    fn whoever_waits_is_seen() {
+        let now = Timestamp::from_second(30).expect("a time");
+        let lost = [(ANALYZER_READY, true), (QUEUE_READY, true), (CONSUMER_READY, false)];
+        let no_queue = [(ANALYZER_READY, false), (QUEUE_READY, false), (CONSUMER_READY, false)];
+        for (what, job, pod, queue, consumer) in [
+            ("not taken up", job(None, &[]), Some(30.0), Some(30.0), None),
+            ("starting", job(Some(JobPhase::Starting), &no_queue), Some(20.0), Some(20.0), None),
+            ("degraded", job(Some(JobPhase::Degraded), &lost), None, None, Some(20.0)),
+            ("suspended", job(Some(JobPhase::Suspended), &no_queue), None, None, None),
+            ("failed", job(Some(JobPhase::Failed), &no_queue), None, None, None),
+        ] {
+            let waited = ["pod", "queue", "consumer"].map(|phase| waiting_seconds(&job, phase, now));
+            assert_eq!(waited, [pod, queue, consumer], "{what}");
+        }
+    }
 }

@@ -25,11 +25,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{AnalyzerPool, FocusJob};
-use crate::broker::{Broker, BrokerArgs, BrokerState};
+use crate::broker::BrokerArgs;
+use crate::broker::follow::{Broker, BrokerHandle, BrokerState};
 use crate::{health, shutdown};
 
 /// Reconciliations of different jobs that may run at the same time.
-const CONCURRENCY: u16 = 64;
+const CONCURRENCY: u16 = 32;
+/// So many at the same time, and jobs wait for each other.
+const CROWD: i64 = CONCURRENCY as i64 / 2;
 /// How long a shutdown may take.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -54,7 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::on_signal().context("installing the signal handlers")?;
     let client = client().await?;
     let metrics = metrics::Metrics::new().context("registering the metrics")?;
-    let broker = Broker::start(args.broker.url()?, metrics.broker.clone(), stop.clone());
+    let broker = Broker::start(args.broker.address()?, metrics.broker.clone(), stop.clone());
     let operator = assemble(&args, client, metrics.clone(), broker, &stop);
     metrics.watch_jobs(operator.jobs.clone()).context("registering the metrics")?;
     let admin = health::routes(metrics.registry.clone(), operator.awaited);
@@ -130,6 +133,7 @@ fn assemble(
         pods: pods.index,
         broker: broker.handle.clone(),
         memory: memory.clone(),
+        metrics: metrics.clone(),
     };
     let pools_changed = watcher(scoped::<AnalyzerPool>(&client, namespace), watcher::Config::default())
         .default_backoff()
@@ -174,7 +178,7 @@ fn awaited(
     jobs: reflector::Store<FocusJob>,
     pools: reflector::Store<AnalyzerPool>,
     pods: Arc<std::sync::atomic::AtomicBool>,
-    broker: crate::broker::BrokerHandle<ObjectRef<FocusJob>>,
+    broker: BrokerHandle<ObjectRef<FocusJob>>,
 ) -> health::Awaited {
     use futures::FutureExt;
     use std::sync::atomic::Ordering;

@@ -1,6 +1,7 @@
 //! What is known of a job now: from the watches' stores, the broker's book and our own memory. Asks nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -8,11 +9,16 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
 use super::memory::Memory;
+use super::metrics::Metrics;
 use super::plan::Observed;
 use crate::api::names;
-use crate::api::timeline::micro;
+use crate::api::timeline::{micro, seconds_between};
 use crate::api::{AnalyzerPool, FocusJob};
-use crate::broker::BrokerHandle;
+use crate::broker::follow::BrokerHandle;
+
+/// How long a pod is believed in that the API server has shown us and that the watch does not bring: one that is
+/// in the way carries no label of ours, and one that was gone at once may never be brought. Then we look again.
+const BELIEVED: Duration = Duration::from_secs(10);
 
 /// Where observations come from.
 #[derive(Clone)]
@@ -25,6 +31,8 @@ pub struct Sources {
     pub broker: BrokerHandle<ObjectRef<FocusJob>>,
     /// Our own memory.
     pub memory: Memory,
+    /// How busy we are.
+    pub metrics: Metrics,
 }
 
 /// The pods that the watch knows, by the uid of their job.
@@ -87,8 +95,11 @@ pub fn observe(job: &FocusJob, sources: &Sources, now: Timestamp) -> Observed {
     }
     let remembered = sources.memory.of(&uid);
     let mut pods: Vec<Pod> = sources.pods.of(&uid).iter().map(|pod| (**pod).clone()).collect();
-    if let Some(created) = remembered.created.filter(|c| pods.iter().all(|pod| pod.uid() != c.uid())) {
-        pods.push((*created).clone());
+    let shown = remembered.shown.filter(|(shown, _)| pods.iter().all(|pod| pod.uid() != shown.uid()));
+    let left =
+        shown.as_ref().and_then(|(_, at)| BELIEVED.checked_sub(waited(*at, now))).filter(|l| !l.is_zero());
+    if let (Some((shown, _)), Some(_)) = (&shown, left) {
+        pods.push((**shown).clone());
     }
     let newest_failed =
         remembered.failed.filter(|(failed, _)| pods.iter().any(|pod| pod.uid().as_ref() == Some(failed)));
@@ -96,9 +107,15 @@ pub fn observe(job: &FocusJob, sources: &Sources, now: Timestamp) -> Observed {
     Observed {
         pool: sources.pools.get(&pool).map(|pool| (*pool).clone()),
         pods,
+        believed_for: left,
         failed_at: newest_failed.map(|(_, at)| at),
         broker: sources.broker.state(),
         queue: sources.broker.seen(&names::queue_name(job)).unwrap_or_default(),
         seen: remembered.seen,
+        crowded: sources.metrics.crowded(),
     }
+}
+
+fn waited(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_secs_f64(seconds_between(since, now).max(0.0))
 }

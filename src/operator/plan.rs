@@ -15,11 +15,14 @@ use crate::api::focusjob::{AnalyzerStatus, JobPhase, QueueStatus};
 use crate::api::names::{self, EndRequest};
 use crate::api::timeline::{Timeline, micro, seconds_between};
 use crate::api::{AnalyzerPool, FocusJob, FocusJobStatus, conditions};
-use crate::broker::{BrokerState, QueueSeen};
+use crate::broker::follow::{BrokerState, QueueSeen};
 
 /// While nothing is wrong, a new job's first status is held back this long for its consumer, so that the two
 /// make one write.
 pub const FIRST_STATUS_HOLD: Duration = Duration::from_millis(200);
+/// While very many jobs come up at once, it is held back this long for its pod as well: fewer writes bring all of
+/// them up sooner.
+const CROWDED_HOLD: Duration = Duration::from_secs(2);
 /// A job is looked at again after this long, whatever the watches say.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
@@ -30,6 +33,8 @@ pub struct Observed {
     pub pool: Option<AnalyzerPool>,
     /// The job's pods; every one has the job's uid as its label.
     pub pods: Vec<Pod>,
+    /// How much longer one of them is believed in that the watch has not brought.
+    pub believed_for: Option<Duration>,
     /// When the newest pod was first seen to have failed.
     pub failed_at: Option<Timestamp>,
     /// Whether the broker can be asked.
@@ -38,6 +43,8 @@ pub struct Observed {
     pub queue: QueueSeen,
     /// Milestones that were seen and may not be in the status yet.
     pub seen: Timeline,
+    /// Whether so many jobs are being reconciled that they wait for each other.
+    pub crowded: bool,
 }
 
 /// Something to do. Each is idempotent.
@@ -110,13 +117,13 @@ fn running(
     now: Timestamp,
 ) -> Plan {
     let mut actions = Vec::new();
-    if !job.finalizers().iter().any(|f| f == names::FINALIZER) {
-        actions.push(Action::AddFinalizer);
-    }
-    actions.extend(analyzer.actions);
     let connected = observed.broker == BrokerState::Connected;
     if connected && observed.queue.exists != Some(true) && observed.queue.refused.is_none() {
         actions.push(Action::EnsureQueue);
+    }
+    actions.extend(analyzer.actions);
+    if !job.finalizers().iter().any(|f| f == names::FINALIZER) {
+        actions.push(Action::AddFinalizer);
     }
     let verdicts = verdicts::running(job, observed, &timeline, &old.conditions, &analyzer.verdict, now);
     let ready = verdicts.iter().any(|v| v.type_ == conditions::READY && v.status);
@@ -139,22 +146,38 @@ fn running(
         phase_seconds: timeline.phase_seconds(),
         timeline,
     };
-    let held = hold(&old, &status, trouble, now);
+    let held = hold(&old, &status, trouble, observed.crowded, now);
     let deadline = verdicts::next_deadline(job, observed, &status.timeline, &status.conditions, now);
-    let requeue = [held, analyzer.requeue, deadline].into_iter().flatten().min().unwrap_or(LOOK_AGAIN);
+    let requeue = [held, analyzer.requeue, deadline, observed.believed_for]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(LOOK_AGAIN);
     Plan { actions, write: held.is_none() && worth_writing(&old, &status), status, requeue }
 }
 
 /// How much longer the first status is to be held back; None: write it.
-fn hold(old: &FocusJobStatus, new: &FocusJobStatus, trouble: bool, now: Timestamp) -> Option<Duration> {
-    let attached = conditions::is_true(&new.conditions, conditions::CONSUMER_READY);
-    let pod_ready = conditions::is_true(&new.conditions, conditions::ANALYZER_READY);
-    if old.timeline.accepted_at.is_some() || trouble || attached || pod_ready {
+fn hold(
+    old: &FocusJobStatus,
+    new: &FocusJobStatus,
+    trouble: bool,
+    crowded: bool,
+    now: Timestamp,
+) -> Option<Duration> {
+    if old.timeline.accepted_at.is_some() || trouble {
         return None;
     }
+    let is = |type_| conditions::is_true(&new.conditions, type_);
+    let (attached, pod_ready) = (is(conditions::CONSUMER_READY), is(conditions::ANALYZER_READY));
+    let hold = match (attached && pod_ready, attached || pod_ready) {
+        (true, _) => return None,
+        (false, _) if crowded => CROWDED_HOLD,
+        (false, true) => return None,
+        (false, false) => FIRST_STATUS_HOLD,
+    };
     let accepted = new.timeline.accepted_at.as_ref()?;
     let waited = Duration::from_secs_f64(seconds_between(accepted.0, now));
-    FIRST_STATUS_HOLD.checked_sub(waited).filter(|left| !left.is_zero())
+    hold.checked_sub(waited).filter(|left| !left.is_zero())
 }
 
 /// Whether `new` says something that a reader of `old` would want to know. A milestone alone does not: it

@@ -85,7 +85,11 @@ async fn save(job: &FocusJob, context: &Context, status: FocusJobStatus) -> Resu
     context.writer.write_status(job, status.clone()).await?;
     let start = status.analyzer.as_ref().map_or(AnalyzerStart::Cold, |analyzer| analyzer.start);
     context.metrics.observe_phases(&old.phase_seconds, &status.phase_seconds, start);
-    for (phase, type_) in [("pod", conditions::ANALYZER_READY), ("consumer", conditions::CONSUMER_READY)] {
+    for (phase, type_) in [
+        ("pod", conditions::ANALYZER_READY),
+        ("queue", conditions::QUEUE_READY),
+        ("consumer", conditions::CONSUMER_READY),
+    ] {
         let late = |status: &FocusJobStatus| {
             conditions::find(&status.conditions, type_).is_some_and(|c| c.reason == "DeadlineExceeded")
         };

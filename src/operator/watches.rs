@@ -99,6 +99,7 @@ pub fn jobs(
         .default_backoff()
         .modify(|job| job.metadata.managed_fields = None)
         .inspect(move |event| match event {
+            Ok(Event::Apply(job) | Event::InitApply(job)) => memory.delivered(job),
             Ok(Event::Delete(job)) => memory.forget(&job.uid().unwrap_or_default()),
             Err(error) => tracing::warn!(%error, "watching FocusJobs; trying again"),
             Ok(_) => {}

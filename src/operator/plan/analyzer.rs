@@ -19,7 +19,6 @@ pub const FAILURE_LIMIT: i32 = 6;
 /// An analyzer that ran this long had worked: its failures are counted anew, s.
 const WORKED_SECONDS: i64 = 60;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What was decided about the analyzer.
 pub struct Decision {
@@ -56,7 +55,7 @@ impl Decision {
 pub fn decide(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Timestamp) -> Decision {
     let Some(pool) = &observed.pool else {
         let message = format!(
-            "there is no AnalyzerPool {} in this namespace; create it or name another",
+            "there is no AnalyzerPool {} in this namespace; create it, or a job that names another",
             job.spec.pool
         );
         return Decision::waiting(old, "PoolNotFound", message);
@@ -222,11 +221,12 @@ pub fn delete(pod: &Pod) -> Action {
     Action::DeletePod { name: pod.name_any(), uid: pod.uid().unwrap_or_default() }
 }
 
-/// The pause before the next pod after `failures` in a row: 0.5 s, doubled each time up to 30 s, less up to a
-/// quarter that depends on the job, so that jobs that failed together do not come back together.
+/// The pause before the next pod after `failures` in a row: 0.5 s, doubled each time (8 s before the last of
+/// them), less up to a quarter that depends on the job, so that jobs that failed together do not come back
+/// together.
 fn backoff(job: &FocusJob, failures: i32) -> Duration {
-    let doublings = u32::try_from(failures.clamp(1, 10) - 1).unwrap_or(0);
-    let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+    let doublings = u32::try_from(failures.clamp(1, FAILURE_LIMIT) - 1).unwrap_or(0);
+    let pause = FIRST_PAUSE * 2_u32.pow(doublings);
     let spread: u32 = job.uid().unwrap_or_default().bytes().map(u32::from).sum::<u32>() % 256;
     pause - pause.mul_f64(f64::from(spread) / 1024.0)
 }

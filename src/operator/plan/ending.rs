@@ -12,7 +12,7 @@ use crate::api::focusjob::{JobPhase, QueueStatus};
 use crate::api::names::{self, EndRequest};
 use crate::api::timeline::{Timeline, micro, seconds_between};
 use crate::api::{FocusJob, FocusJobStatus};
-use crate::broker::BrokerState;
+use crate::broker::follow::BrokerState;
 use crate::operator::pod;
 
 /// A deletion waits this long for a broker that is away; then the queue is left to expire by itself, s.

@@ -45,6 +45,8 @@ fn pool() -> AnalyzerPool {
 
 fn observed() -> Observed {
     Observed {
+        believed_for: None,
+        crowded: false,
         pool: Some(pool()),
         pods: Vec::new(),
         failed_at: None,
@@ -185,7 +187,7 @@ fn assert_quiet(job: &FocusJob, observed: &Observed, first: &Plan, now: Timestam
 #[test]
 fn a_new_job_gets_finalizer_pod_and_queue_at_the_same_moment() {
     let plan = plan(&job(), &observed(), at(0.0));
-    assert_eq!(names_of(&plan), ["AddFinalizer", "CreatePod 0", "EnsureQueue"]);
+    assert_eq!(names_of(&plan), ["EnsureQueue", "CreatePod 0", "AddFinalizer"]);
     assert!(!plan.write);
     assert_eq!(plan.requeue, FIRST_STATUS_HOLD);
     assert_eq!(plan.status.phase, Some(JobPhase::Starting));
@@ -221,6 +223,24 @@ fn what_is_worth_a_first_status_ends_the_hold() {
     unreachable.broker = BrokerState::Disconnected("refused".into());
     for (what, observed) in [("attached", attached), ("pod ready", pod_ready), ("broker", unreachable)] {
         assert!(plan(&with_finalizer(job()), &observed, at(0.05)).write, "{what}");
+    }
+}
+
+#[test]
+fn in_a_crowd_the_first_status_waits_for_pod_and_consumer() {
+    let mut attached = Observed { crowded: true, ..observed() };
+    attached.pods = vec![pod(0)];
+    attached.queue = queue(1, 0.01);
+    let both = Observed { pods: vec![ready(pod(0))], ..attached.clone() };
+    let refused = Observed { broker: BrokerState::Disconnected("refused".into()), ..attached.clone() };
+    let job = with_finalizer(job());
+    for (what, observed, now, write) in [
+        ("attached", &attached, 0.5, false),
+        ("attached for long", &attached, 2.0, true),
+        ("both", &both, 0.5, true),
+        ("trouble", &refused, 0.5, true),
+    ] {
+        assert_eq!(plan(&job, observed, at(now)).write, write, "{what}");
     }
 }
 
@@ -362,6 +382,23 @@ fn a_consumer_that_never_comes_passes_its_deadline() {
     }
 }
 
+#[test]
+fn a_broker_that_does_not_confirm_the_queue_passes_its_deadline() {
+    let job = with_finalizer(job());
+    for (now, expected) in [(1.0, "Declaring"), (9.9, "Declaring"), (10.0, "DeadlineExceeded")] {
+        let plan = plan(&job, &observed(), at(now));
+        assert_eq!(reason(&plan, QUEUE_READY), ("False", expected), "{now} s");
+        assert!(names_of(&plan).contains(&"EnsureQueue".to_owned()), "{now} s");
+    }
+    // A queue that is lost later has the same time to come back.
+    let mut observed = all_there();
+    observed.queue = QueueSeen { exists: Some(false), ..QueueSeen::default() };
+    let lost = plan(&ready_job(), &observed, at(3600.0));
+    assert_eq!(reason(&lost, QUEUE_READY), ("False", "Declaring"));
+    let late = plan(&written(ready_job(), lost.status), &observed, at(3610.0));
+    assert_eq!(reason(&late, QUEUE_READY), ("False", "DeadlineExceeded"));
+}
+
 // Pool and view.
 
 #[test]
@@ -369,7 +406,7 @@ fn a_missing_pool_is_said_and_the_queue_made_all_the_same() {
     let mut observed = observed();
     observed.pool = None;
     let plan = plan(&job(), &observed, at(0.0));
-    assert_eq!(names_of(&plan), ["AddFinalizer", "EnsureQueue"]);
+    assert_eq!(names_of(&plan), ["EnsureQueue", "AddFinalizer"]);
     assert_eq!((reason(&plan, ANALYZER_READY), plan.write), (("False", "PoolNotFound"), true));
     assert_eq!(reason(&plan, READY), ("False", "PoolNotFound"));
 }

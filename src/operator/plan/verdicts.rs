@@ -11,10 +11,12 @@ use crate::api::conditions::{
     self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY, UNDER_WAY, Verdict,
 };
 use crate::api::timeline::{Timeline, seconds_between};
-use crate::broker::BrokerState;
+use crate::broker::follow::BrokerState;
 
 /// How long a pod may start before the job says DeadlineExceeded, s.
 const POD_DEADLINE_SECONDS: f64 = 120.0;
+/// How long a broker that is connected may take to declare the queue before the job says DeadlineExceeded, s.
+const QUEUE_DEADLINE_SECONDS: f64 = 10.0;
 
 /// Every condition of a running job, in the order in which they are shown; `old` are those of before.
 pub fn running(
@@ -26,7 +28,7 @@ pub fn running(
     now: Timestamp,
 ) -> Vec<Verdict> {
     let analyzer = late_pod(analyzer, timeline, now);
-    let queue = queue(observed);
+    let queue = queue(observed, timeline, old, now);
     let consumer = consumer(job, observed, timeline, old, now);
     let ready = summary(&[&queue, &consumer, &analyzer]);
     let finished = Verdict::new(
@@ -55,7 +57,7 @@ fn late_pod(analyzer: &Verdict, timeline: &Timeline, now: Timestamp) -> Verdict 
     Verdict::new(ANALYZER_READY, false, "DeadlineExceeded", message)
 }
 
-fn queue(observed: &Observed) -> Verdict {
+fn queue(observed: &Observed, timeline: &Timeline, old: &[Condition], now: Timestamp) -> Verdict {
     let not = |reason: &str, message: String| Verdict::new(QUEUE_READY, false, reason, message);
     match (&observed.broker, &observed.queue) {
         (BrokerState::Disconnected(why), _) => {
@@ -73,7 +75,23 @@ fn queue(observed: &Observed) -> Verdict {
         (_, seen) if seen.exists == Some(true) => {
             Verdict::new(QUEUE_READY, true, "Ready", "the queue is there")
         }
+        _ if without_queue(timeline, old, now) >= QUEUE_DEADLINE_SECONDS => not(
+            "DeadlineExceeded",
+            format!(
+                "the broker is connected, but has not confirmed the queue for {QUEUE_DEADLINE_SECONDS:.0} s; look at its log and alarms"
+            ),
+        ),
         _ => not("Declaring", "the queue is being declared".to_owned()),
+    }
+}
+
+/// How long the job has been without its queue, s: since it was accepted, or since the queue was lost, which is
+/// when the condition `QueueReady` in `conditions` turned False.
+fn without_queue(timeline: &Timeline, conditions: &[Condition], now: Timestamp) -> f64 {
+    match conditions::find(conditions, QUEUE_READY) {
+        None => since(&timeline.accepted_at, now),
+        Some(condition) if condition.status == "True" => 0.0,
+        Some(condition) => seconds_between(condition.last_transition_time.0, now),
     }
 }
 
@@ -163,12 +181,14 @@ pub fn next_deadline(
         .pod_ready_at
         .is_none()
         .then(|| until(since(&timeline.accepted_at, now), POD_DEADLINE_SECONDS));
-    let waits = observed.queue.exists == Some(true) && observed.queue.consumers == 0;
+    let declared = observed.queue.exists == Some(true);
+    let queue = (!declared).then(|| until(without_queue(timeline, conditions, now), QUEUE_DEADLINE_SECONDS));
+    let waits = declared && observed.queue.consumers == 0;
     let consumer = waits.then(|| {
         let waited = without_consumer(observed, timeline, conditions, now);
         until(waited, f64::from(job.spec.consumer_deadline_seconds))
     });
-    [pod.flatten(), consumer.flatten()].into_iter().flatten().min()
+    [pod.flatten(), queue.flatten(), consumer.flatten()].into_iter().flatten().min()
 }
 
 fn since(at: &Option<MicroTime>, now: Timestamp) -> f64 {
