@@ -20,6 +20,10 @@ pub const FAILURES_LABEL: &str = "focus-operator.io/failures";
 pub const POOL_LABEL: &str = "focus-operator.io/pool";
 /// Label on FocusJobs that the Focus Server made: the window, 0 to 29.
 pub const WINDOW_LABEL: &str = "focus-operator.io/window";
+/// Annotation on FocusJobs: the replica of the Focus Server that the job's consumer belongs to while it lives.
+pub const SERVER: &str = "focus-operator.io/server";
+/// Kubernetes' label for what part of the system an object is.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Name of the analyzer's container in the pod template.
 pub const ANALYZER_CONTAINER: &str = "analyzer";
 

@@ -60,6 +60,8 @@ pub struct Cluster {
     pub pools: Api<AnalyzerPool>,
     /// The namespace.
     pub namespace: String,
+    /// For everything else.
+    pub client: Client,
 }
 
 impl Cluster {
@@ -75,8 +77,9 @@ impl Cluster {
         let client = Client::try_from(config)?;
         Ok(Self {
             jobs: Api::namespaced(client.clone(), &namespace),
-            pools: Api::namespaced(client, &namespace),
+            pools: Api::namespaced(client.clone(), &namespace),
             namespace,
+            client,
         })
     }
 
@@ -101,6 +104,14 @@ impl Cluster {
         }
     }
 
+    /// Binds the job of this name and uid to `replica` of the server.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn bind(&self, name: &str, uid: &str, replica: &str) -> Result<(), ClusterError> {
+        self.annotate("binding the FocusJob to this replica", name, uid, (names::SERVER, replica)).await
+    }
+
     /// Asks the operator to end the job of this name and uid. A job that is gone, or another of its name, is left
     /// alone.
     ///
@@ -108,17 +119,32 @@ impl Cluster {
     /// Refusal, or no answer in time.
     pub async fn end(&self, name: &str, uid: &str, request: &EndRequest) -> Result<(), ClusterError> {
         let annotation = serde_json::to_string(request).unwrap_or_default();
+        self.annotate("ending the FocusJob", name, uid, (names::END, &annotation)).await
+    }
+
+    /// A job that is gone, or another of its name, is left alone.
+    async fn annotate(
+        &self,
+        what: &'static str,
+        name: &str,
+        uid: &str,
+        (key, value): (&str, &str),
+    ) -> Result<(), ClusterError> {
         // The uid makes the API server refuse, with 409, a job that only has the same name.
-        let patch = json!({"metadata": {"uid": uid, "annotations": {names::END: annotation}}});
+        let patch = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
         let params = PatchParams { field_manager: Some("focus-server".to_owned()), ..PatchParams::default() };
-        match call("ending the FocusJob", self.jobs.patch(name, &params, &Patch::Merge(&patch))).await {
+        match call(what, self.jobs.patch(name, &params, &Patch::Merge(&patch))).await {
             Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error),
             _ => Ok(()),
         }
     }
 }
 
-async fn call<T>(
+/// The outcome of `future`, which is `what`, within 5 s.
+///
+/// # Errors
+/// Refusal, or no answer in time.
+pub async fn call<T>(
     what: &'static str,
     future: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ClusterError> {

@@ -14,8 +14,10 @@ use tracing::info;
 use super::answer::{self, Configured, StreamAddress};
 use super::consumer::Shared;
 use super::error::ApiError;
+use super::forward::Forwarder;
 use super::job::Expected;
 use super::jobs::Jobs;
+use super::replicas::Replicas;
 use super::routes::Received;
 use super::validate::validate;
 use super::windows::{Reservation, Windows, job_id};
@@ -69,6 +71,8 @@ pub struct Server {
     pub stream: StreamAddress,
     /// Which watches have been read.
     pub synced: Arc<Synced>,
+    /// Passes requests on to other replicas.
+    pub forwarder: Forwarder,
     /// Places where waterfall answers are written.
     pub places: Arc<Semaphore>,
     /// Answers those who wait when the server ends.
@@ -118,11 +122,17 @@ async fn create(
     reservation: &Reservation,
     received: &Received,
 ) -> Result<String, ApiError> {
+    let replicas = &server.shared.replicas;
     for bump in 0..NAMES {
         let name = job_id(reservation.window(), received.at.as_millisecond() + bump);
         let expected = Expected { received: received.instant, source: source.clone() };
         server.jobs.expect(&name, expected);
-        match server.shared.cluster.create(&object(&name, spec, reservation.window(), received.at)).await {
+        match server
+            .shared
+            .cluster
+            .create(&object(&name, spec, reservation.window(), received.at, replicas))
+            .await
+        {
             Ok(object) => {
                 server.jobs.made(object);
                 return Ok(name);
@@ -138,7 +148,17 @@ async fn create(
     Err(ApiError::unavailable("NamesTaken", format!("{NAMES} job ids in a row were taken")))
 }
 
-fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> FocusJob {
+fn object(
+    name: &str,
+    spec: &FocusJobSpec,
+    window: u16,
+    received: Timestamp,
+    replicas: &Replicas,
+) -> FocusJob {
+    let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), format!("{received:.6}"))]);
+    if !replicas.are_one() {
+        annotations.insert(names::SERVER.to_owned(), replicas.own().to_owned());
+    }
     let mut job = FocusJob::new(name, spec.clone());
     job.metadata = ObjectMeta {
         name: Some(name.to_owned()),
@@ -146,7 +166,7 @@ fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> 
             (names::WINDOW_LABEL.to_owned(), window.to_string()),
             ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
         ])),
-        annotations: Some(BTreeMap::from([(names::CONFIGURED_AT.to_owned(), format!("{received:.6}"))])),
+        annotations: Some(annotations),
         finalizers: Some(vec![names::FINALIZER.to_owned()]),
         ..ObjectMeta::default()
     };
@@ -161,7 +181,7 @@ mod tests {
     #[test]
     fn the_job_carries_window_clock_and_finalizer() {
         let at: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().expect("a time");
-        let job = object("18-3", &spec(8), 18, at);
+        let job = object("18-3", &spec(8), 18, at, &Replicas::alone("a"));
         let annotations = job.metadata.annotations.unwrap_or_default();
         assert_eq!(annotations[names::CONFIGURED_AT], "2026-01-02T03:04:05.678901Z");
         assert_eq!(job.metadata.labels.unwrap_or_default()[names::WINDOW_LABEL], "18");

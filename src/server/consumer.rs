@@ -10,15 +10,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::broker::{Broker, BrokerError, Link, Notice, Subscriber, Subscription};
 use super::cluster::Cluster;
 use super::header;
 use super::job::{Awaited, Job, Stage, line_bytes};
 use super::lines::Pushed;
 use super::metrics::{Dropped, Metrics};
-use super::retry::Retry;
+use super::replicas::Replicas;
 use crate::api::names::EndRequest;
 use crate::api::{AnalyzerPool, AnalyzerSource};
+use crate::backoff::Backoff;
+use crate::broker::consume::{Broker, BrokerError, Link, Notice, Subscriber, Subscription};
 use crate::wire::{self, frame::Kind};
 
 /// First pause between two looks for a queue, when the broker tells of new ones and this is but the safety net.
@@ -42,8 +43,8 @@ pub struct Shared {
     pub broker: Broker,
     /// The metrics.
     pub metrics: Metrics,
-    /// Names this server in consumer tags.
-    pub identity: String,
+    /// This replica and the others.
+    pub replicas: Replicas,
 }
 
 impl Shared {
@@ -83,7 +84,7 @@ impl JobConsumer {
             }
         };
         let mut links = self.shared.broker.links();
-        let mut retry = Retry::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut retry = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         // The queue of a job that was made a moment ago cannot be there yet: its news is awaited before the
         // broker is asked, for a subscription to a missing queue costs a channel.
         let mut look = !self.job.fresh;
@@ -113,7 +114,7 @@ impl JobConsumer {
         link: &Link,
         source: &AnalyzerSource,
         links: &mut watch::Receiver<Option<Link>>,
-        retry: &mut Retry,
+        retry: &mut Backoff,
     ) -> Result<(), Mismatch> {
         let error = match subscriber.subscribe(link).await {
             Ok(subscription) => {
@@ -132,12 +133,13 @@ impl JobConsumer {
         match error {
             BrokerError::NoQueue => self.wait_for("queue", "QueueMissing", "the job's queue does not exist"),
             BrokerError::Lost => self.wait_for("broker", "BrokerUnreachable", &error.to_string()),
+            BrokerError::Taken => self.wait_for("consumer", "AnotherConsumer", &error.to_string()),
             error => self.wait_for("consumer", "BrokerRefused", &error.to_string()),
         }
         Ok(())
     }
 
-    async fn pause(&self, notice: &Notice, links: &mut watch::Receiver<Option<Link>>, retry: &mut Retry) {
+    async fn pause(&self, notice: &Notice, links: &mut watch::Receiver<Option<Link>>, retry: &mut Backoff) {
         tokio::select! {
             () = notice.created() => retry.reset(),
             () = self.job.poke.notified() => retry.reset(),
@@ -159,6 +161,7 @@ impl JobConsumer {
             self.shared.metrics.to_consumer.observe(received.elapsed().as_secs_f64());
         }
         info!(job = self.job.name, "the consumer is attached");
+        self.bind();
         let most = usize::from(prefetch(&self.job, source)).div_ceil(4);
         loop {
             let messages = match subscription.next(most).await {
@@ -169,6 +172,22 @@ impl JobConsumer {
                 self.take(&body, redelivered, source)?;
             }
         }
+    }
+
+    /// Binds the job to this replica, so that it stays here when another joins.
+    fn bind(&self) {
+        let replicas = &self.shared.replicas;
+        if replicas.are_one() || self.job.bound.as_deref() == Some(replicas.own()) {
+            return;
+        }
+        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
+        tokio::spawn(async move {
+            let own = shared.replicas.own();
+            if let Err(error) = shared.cluster.bind(&job.name, &job.uid, own).await {
+                // It is ours all the same; it may only move when another replica joins.
+                warn!(job = job.name, %error, "binding the job to this replica failed");
+            }
+        });
     }
 
     fn take(&self, body: &[u8], redelivered: bool, source: &AnalyzerSource) -> Result<(), Mismatch> {
@@ -261,7 +280,7 @@ impl JobConsumer {
 
     fn tag(&self) -> String {
         let job: String = self.job.name.chars().take(100).collect();
-        format!("focus-server-{}-{job}", self.shared.identity)
+        format!("focus-server-{}-{job}", self.shared.replicas.own())
     }
 }
 
@@ -270,7 +289,7 @@ pub async fn end(shared: Arc<Shared>, job: Arc<Job>, request: EndRequest, stop: 
     if job.end_asked.swap(true, std::sync::atomic::Ordering::Relaxed) {
         return;
     }
-    let mut retry = Retry::new(Duration::from_millis(500), Duration::from_secs(30));
+    let mut retry = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     while let Some(Err(error)) =
         stop.run_until_cancelled(shared.cluster.end(&job.name, &job.uid, &request)).await
     {

@@ -77,6 +77,8 @@ pub struct Job {
     pub received: Option<Instant>,
     /// Whether its queue had not been reported when the server first saw it.
     pub fresh: bool,
+    /// The replica that it was bound to when this one first saw it.
+    pub bound: Option<String>,
     /// Wakes the consumer's loop when something may have changed.
     pub poke: Notify,
     /// Whether the operator has been asked to end it.
@@ -101,6 +103,7 @@ impl Job {
             spec: object.spec.clone(),
             received,
             fresh: !conditions::is_true(list, conditions::QUEUE_READY),
+            bound: object.annotations().get(names::SERVER).cloned(),
             poke: Notify::new(),
             end_asked: AtomicBool::new(object.annotations().contains_key(names::END)),
             source: source.map_or_else(OnceLock::new, OnceLock::from),

@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::consumer::{self, Shared};
 use super::job::{Awaited, Expected, Job, Stage};
+use super::replicas::Place;
 use crate::api::names::{self, EndRequest};
 use crate::api::{FocusJob, conditions};
 
@@ -90,9 +91,38 @@ impl Jobs {
         inner.entries.insert(entry.job.name.clone(), entry);
     }
 
-    /// Starts or stops the consumer of `entry`, as its object demands.
+    /// A replica has come or gone: consumers of other replicas' jobs stop, those of jobs that are now ours start.
+    pub fn reassign(&self) {
+        self.lock().entries.values_mut().for_each(|entry| self.drive(entry));
+    }
+
+    /// Where the consumer of the job of this id is; None when there is no such job.
+    pub fn place(&self, id: &str) -> Option<Place> {
+        self.lock().entries.get(id).map(|entry| self.place_of(&entry.object))
+    }
+
+    fn place_of(&self, object: &FocusJob) -> Place {
+        let bound = object.annotations().get(names::SERVER).map(String::as_str);
+        self.shared.replicas.place(bound, &object.uid().unwrap_or_default())
+    }
+
+    /// Starts or stops the consumer of `entry`, as its object and the other replicas demand.
     fn drive(&self, entry: &mut Entry) {
+        let elsewhere = match self.place_of(&entry.object) {
+            Place::Here => None,
+            Place::There(_) => Some("another replica of the server has the job's consumer"),
+            Place::Nowhere => Some("this replica of the server has not yet joined the others"),
+        };
         match (over(&entry.object), &entry.task) {
+            (None, task) if elsewhere.is_some() => {
+                if let Some(task) = task {
+                    info!(job = entry.job.name, "another replica takes over the consumer");
+                    task.cancel();
+                }
+                entry.task = None;
+                let message = elsewhere.unwrap_or_default();
+                entry.job.stop(Stage::Waiting(Awaited::new("replica", "AnotherReplica", message)));
+            }
             (None, None) => {
                 let token = self.stop.child_token();
                 let starting = Awaited::new("queue", "Starting", "the consumer is being made");
@@ -147,7 +177,7 @@ impl Jobs {
         self.lock()
             .entries
             .values()
-            .filter(|entry| over(&entry.object).is_none_or(|awaited| awaited.phase == "suspended"))
+            .filter(|entry| holds_window(&entry.object))
             .filter_map(|entry| entry.object.labels().get(names::WINDOW_LABEL)?.parse().ok())
             .collect()
     }
@@ -199,6 +229,11 @@ pub fn over(object: &FocusJob) -> Option<Awaited> {
         .spec
         .suspend
         .then(|| Awaited::new("suspended", "Suspended", "the job is suspended by spec.suspend"))
+}
+
+/// Whether the job of `object` is live, and so has its window to itself.
+pub fn holds_window(object: &FocusJob) -> bool {
+    over(object).is_none_or(|awaited| awaited.phase == "suspended")
 }
 
 /// `awaited`, in the operator's words when it is the operator who knows why: a queue that does not exist.

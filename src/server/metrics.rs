@@ -4,6 +4,8 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 
+use crate::broker::consume::ConsumeMetrics;
+
 /// Bounds of the histograms, s: 1 ms to 30 s.
 const BUCKETS: [f64; 18] = [
     0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0,
@@ -57,10 +59,8 @@ pub struct Metrics {
     pub lines: IntCounter,
     dropped: IntCounterVec,
     requests: IntCounterVec,
-    /// 1 while the broker is connected.
-    pub broker_connected: IntGauge,
-    /// 1 while news of queues come by events, 0 while the server asks again and again.
-    pub broker_events: IntGauge,
+    /// The connection to the broker.
+    pub broker: ConsumeMetrics,
 }
 
 impl Metrics {
@@ -104,17 +104,19 @@ impl Metrics {
                     &["route", "code"],
                 )?,
             )?,
-            broker_connected: register(
-                registry,
-                IntGauge::new("focus_server_broker_connected", "1 while the broker is connected.")?,
-            )?,
-            broker_events: register(
-                registry,
-                IntGauge::new(
-                    "focus_server_broker_events",
-                    "1 while the broker's events tell of new queues, 0 while the server has to ask.",
+            broker: ConsumeMetrics {
+                connected: register(
+                    registry,
+                    IntGauge::new("focus_server_broker_connected", "1 while the broker is connected.")?,
                 )?,
-            )?,
+                events: register(
+                    registry,
+                    IntGauge::new(
+                        "focus_server_broker_events",
+                        "1 while the broker's events tell of new queues, 0 while the server has to ask.",
+                    )?,
+                )?,
+            },
         };
         Dropped::ALL.iter().for_each(|reason| metrics.drop_lines(*reason, 0));
         for (route, codes) in ANSWERS {

@@ -5,17 +5,17 @@
 
 pub mod answer;
 mod args;
-pub mod broker;
 pub mod cluster;
 mod configure;
 mod consumer;
 pub mod error;
+mod forward;
 pub mod header;
 mod job;
 mod jobs;
 pub mod lines;
 pub mod metrics;
-mod retry;
+pub mod replicas;
 mod routes;
 pub mod validate;
 mod wait;
@@ -23,6 +23,8 @@ mod watches;
 mod waterfall;
 pub mod windows;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +39,13 @@ use tracing::{info, warn};
 
 pub use args::Args;
 
-use crate::{health, shutdown};
+use crate::broker::consume::Broker;
+use crate::{health, shutdown, telemetry};
 
 /// Longest shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(4);
+/// Longest leave-taking from broker and replicas.
+const LEAVE: Duration = Duration::from_secs(1);
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
 
@@ -51,22 +56,24 @@ const PLACES: usize = 4;
 /// server that cannot be reached is no error: `/readyz` tells, and the server tries again.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::on_signal().context("installing signal handlers")?;
-    let broker_url = args.broker()?;
+    let address = args.broker.address()?;
     let registry = Registry::new();
     let metrics = metrics::Metrics::new(&registry)?;
+    telemetry::describe_process(&registry, "server")?;
     let cluster =
         cluster::Cluster::connect(args.namespace.clone()).await.context("reading the kubeconfig")?;
-    let identity = identity();
+    let identity = args.replica.clone().unwrap_or_else(identity);
+    let (replicas, member) = join(&args, &cluster, &identity, &stop)?;
 
     // The broker outlives the consumers, so that they can take their leave.
-    let broker = broker::Broker::new(metrics.clone());
-    let broker_task =
-        tokio::spawn(broker.clone().run(broker_url, format!("focus-server-{identity}"), stop.clone()));
+    let broker = Broker::new(metrics.broker.clone());
+    let name = format!("focus-server-{identity}");
+    let broker_task = tokio::spawn(broker.clone().run(address, name, stop.clone()));
 
     let synced = Arc::new(configure::Synced::default());
     let (pools, pools_task) = watches::pools(cluster.pools.clone(), Arc::clone(&synced), stop.clone());
     tokio::spawn(pools_task);
-    let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, identity });
+    let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, replicas });
     let jobs = Arc::new(jobs::Jobs::new(Arc::clone(&shared), stop.clone()));
     tokio::spawn(watches::jobs(
         shared.cluster.jobs.clone(),
@@ -75,6 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stop.clone(),
     ));
     tokio::spawn(sweep(Arc::clone(&jobs), stop.clone()));
+    tokio::spawn(reassign(Arc::clone(&jobs), shared.replicas.changes(), stop.clone()));
 
     let server = Arc::new(configure::Server {
         shared,
@@ -84,17 +92,58 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         pool: args.pool,
         stream: answer::StreamAddress { url: args.stream_url, port: args.stream_port },
         synced,
+        forwarder: forward::Forwarder::new(&identity)?,
         places: Arc::new(Semaphore::new(PLACES)),
         stop: stop.clone(),
     });
-    let router = routes::routes(Arc::clone(&server)).merge(health::routes(registry, awaited(server)));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("listening on {}; choose another with --listen", args.listen))?;
+    let api = routes::routes(Arc::clone(&server));
+    if let Some(listen) = args.peer_listen {
+        let listener = listen_on(listen, "--peer-listen").await?;
+        tokio::spawn(serve(listener, api.clone(), stop.clone()));
+    }
+    let router = api.merge(health::routes(registry, awaited(server)));
+    let listener = listen_on(args.listen, "--listen").await?;
     info!(listen = %args.listen, "the Focus Server is listening");
     serve(listener, router, stop).await?;
-    let _ = tokio::time::timeout(Duration::from_secs(1), broker_task).await;
+    let leave = async { tokio::join!(broker_task, member) };
+    let _ = tokio::time::timeout(LEAVE, leave).await;
     Ok(())
+}
+
+/// This replica among the others, or alone; and the task that takes leave of them at the end.
+fn join(
+    args: &Args,
+    cluster: &cluster::Cluster,
+    own: &str,
+    stop: &CancellationToken,
+) -> anyhow::Result<(replicas::Replicas, tokio::task::JoinHandle<()>)> {
+    let Some(listen) = args.peer_listen else {
+        return Ok((replicas::Replicas::alone(own), tokio::spawn(async {})));
+    };
+    let host = args.peer_host.clone().context(
+        "--peer-listen is set, but not by which address the other replicas reach this one: set --peer-host",
+    )?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let address = format!("http://{host}:{}", listen.port());
+    let (replicas, member) =
+        replicas::Replicas::join(&cluster.client, &cluster.namespace, own, address, stop.clone());
+    Ok((replicas, tokio::spawn(member)))
+}
+
+async fn listen_on(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}; choose another with {option}"))
+}
+
+async fn reassign(
+    jobs: Arc<jobs::Jobs>,
+    mut replicas: tokio::sync::watch::Receiver<BTreeMap<String, String>>,
+    stop: CancellationToken,
+) {
+    while let Some(Ok(())) = stop.run_until_cancelled(replicas.changed()).await {
+        jobs.reassign();
+    }
 }
 
 /// Serves until `stop`, and then until the last answer or the end of the time for it.
@@ -133,6 +182,9 @@ fn awaited(server: Arc<configure::Server>) -> health::Awaited {
         }
         if !server.synced.pools() {
             awaited.push("the list of AnalyzerPools".to_owned());
+        }
+        if !server.shared.replicas.joined() {
+            awaited.push("the other replicas: no sign of life given yet".to_owned());
         }
         if !server.shared.broker.connected() {
             awaited.push(format!("the broker: {}", server.shared.broker.problem()));

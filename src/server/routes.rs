@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, RawPathParams, Request, State};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -18,9 +18,11 @@ use serde_json::{Value, json};
 use super::answer::{self, Configured, JobMetadata};
 use super::configure::{self, Server};
 use super::error::ApiError;
+use super::forward::FORWARDED;
 use super::job::{Awaited, Job, Stage};
 use super::jobs::explain;
 use super::metrics::Metrics;
+use super::replicas::Place;
 use super::{validate, wait, waterfall};
 
 /// Largest body of a request, bytes.
@@ -33,11 +35,12 @@ pub fn routes(server: Arc<Server>) -> Router {
     let counted = |name: &'static str, route: MethodRouter<Arc<Server>>| {
         route.route_layer(from_fn_with_state((server.shared.metrics.clone(), name), count))
     };
+    let at_owner = from_fn_with_state(Arc::clone(&server), at_owner);
     let api = Router::new()
         .route("/ack", counted("ack", get(|| async { Json(json!({})) })))
         .route("/configure", counted("configure", post(configure)))
-        .route("/metadata/{job_id}", counted("metadata", get(metadata)))
-        .route("/waterfall/{job_id}/{row_count}", counted("waterfall", get(rows)))
+        .route("/metadata/{job_id}", counted("metadata", get(metadata).route_layer(at_owner.clone())))
+        .route("/waterfall/{job_id}/{row_count}", counted("waterfall", get(rows).route_layer(at_owner)))
         .route("/job/{job_id}", counted("job", delete(delete_job)))
         .layer(DefaultBodyLimit::max(MAX_BODY));
     Router::new().nest("/focus-server", api).with_state(server)
@@ -51,6 +54,23 @@ async fn count(
     let response = next.run(request).await;
     metrics.answered(route, response.status().as_u16());
     response
+}
+
+/// Answers where the job's consumer is: here, or in the replica to which the request is passed on.
+async fn at_owner(
+    State(server): State<Arc<Server>>,
+    parameters: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Response {
+    let passed_on = request.headers().contains_key(FORWARDED);
+    let id = parameters.iter().find(|(name, _)| *name == "job_id").map(|(_, id)| id);
+    match id.filter(|_| !passed_on).and_then(|id| server.jobs.place(id)) {
+        Some(Place::There(address)) => {
+            server.forwarder.forward(&address, request).await.unwrap_or_else(IntoResponse::into_response)
+        }
+        Some(Place::Here | Place::Nowhere) | None => next.run(request).await,
+    }
 }
 
 /// When the request arrived: taken before its body is read.

@@ -1,0 +1,130 @@
+//! Which replicas of the server are alive, and which of them a job belongs to. Pure.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What a replica says of itself in its Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// Its name.
+    pub name: String,
+    /// Where the others reach it: `http://host:port`.
+    pub address: String,
+    /// The time of its last sign of life, in its own words: only that it changes matters, not what it says.
+    pub renewed: String,
+    /// How long the sign is good for.
+    pub lasts: Duration,
+}
+
+/// The replicas that have been heard of.
+#[derive(Debug, Default)]
+pub struct Members {
+    heard: BTreeMap<String, (Sign, Instant)>,
+}
+
+impl Members {
+    /// Takes in `sign`, which was read at `now`. A sign that was read before proves nothing anew.
+    pub fn heard(&mut self, sign: Sign, now: Instant) {
+        let known = self.heard.get(&sign.name).is_some_and(|(known, _)| known.renewed == sign.renewed);
+        if !known {
+            self.heard.insert(sign.name.clone(), (sign, now));
+        }
+    }
+
+    /// The replica called `name` has taken its leave.
+    pub fn left(&mut self, name: &str) {
+        self.heard.remove(name);
+    }
+
+    /// The replicas that are alive at `now`: name and address.
+    pub fn alive(&self, now: Instant) -> BTreeMap<String, String> {
+        let alive = |(sign, at): &&(Sign, Instant)| now.saturating_duration_since(*at) < sign.lasts;
+        self.heard.values().filter(alive).map(|(sign, _)| (sign.name.clone(), sign.address.clone())).collect()
+    }
+
+    /// Replicas that have been silent for `silence` at `now`.
+    pub fn silent(&self, silence: Duration, now: Instant) -> Vec<String> {
+        self.heard
+            .values()
+            .filter(|(_, at)| now.saturating_duration_since(*at) >= silence)
+            .map(|(sign, _)| sign.name.clone())
+            .collect()
+    }
+}
+
+/// The replica among `alive` that consumes for the job with `uid`: the one that it is `bound` to, or else the one
+/// with the highest hash, so that the jobs of a replica that died spread over the others and all agree on it.
+pub fn owner<'a>(bound: Option<&str>, uid: &str, alive: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let names = || alive.keys().map(String::as_str);
+    names().find(|name| Some(*name) == bound).or_else(|| names().max_by_key(|name| hash(name, uid)))
+}
+
+/// FNV-1a of both texts, stirred as MurmurHash3 ends: alike in every version of the server.
+fn hash(name: &str, uid: &str) -> u64 {
+    let bytes = name.bytes().chain([0]).chain(uid.bytes());
+    let mut hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
+    }
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LASTS: Duration = Duration::from_secs(3);
+
+    fn sign(name: &str, renewed: &str) -> Sign {
+        Sign { name: name.into(), address: format!("http://{name}:1"), renewed: renewed.into(), lasts: LASTS }
+    }
+
+    fn alive(names: &[&str]) -> BTreeMap<String, String> {
+        names.iter().map(|name| ((*name).to_owned(), String::new())).collect()
+    }
+
+    #[test]
+    fn a_replica_lives_as_long_as_its_sign_changes() {
+        let start = Instant::now();
+        let after = |s: u64| start + Duration::from_secs(s);
+        let names = |members: &Members, s| members.alive(after(s)).into_keys().collect::<Vec<_>>();
+        let mut members = Members::default();
+        members.heard(sign("a", "1"), start);
+        members.heard(sign("b", "1"), start);
+        members.heard(sign("a", "2"), after(2));
+        members.heard(sign("b", "1"), after(2));
+        assert_eq!(names(&members, 2), ["a", "b"]);
+        assert_eq!(names(&members, 3), ["a"]);
+        assert_eq!(names(&members, 5), Vec::<String>::new());
+        assert_eq!(members.silent(LASTS, after(3)), ["b"]);
+        members.left("a");
+        assert_eq!(names(&members, 2), ["b"]);
+    }
+
+    #[test]
+    fn a_bound_job_stays_and_an_orphan_goes_where_all_agree() {
+        let three = alive(&["a", "b", "c"]);
+        for bound in ["a", "b", "c"] {
+            assert_eq!(owner(Some(bound), "u", &three), Some(bound));
+        }
+        let orphan = owner(Some("dead"), "u", &three);
+        assert_eq!(orphan, owner(None, "u", &three));
+        assert!(orphan.is_some());
+        assert_eq!(owner(Some("a"), "u", &alive(&[])), None);
+    }
+
+    #[test]
+    fn orphans_spread_over_the_living_and_the_others_stay() {
+        let (two, three) = (alive(&["a", "b"]), alive(&["a", "b", "c"]));
+        let uids: Vec<String> = (0..300).map(|i| format!("uid-{i}")).collect();
+        for name in ["a", "b", "c"] {
+            let share = uids.iter().filter(|uid| owner(None, uid, &three) == Some(name)).count();
+            assert!((60..140).contains(&share), "{name}: {share} of 300");
+        }
+        for uid in &uids {
+            let before = owner(None, uid, &three);
+            assert!(before == Some("c") || before == owner(None, uid, &two), "{uid} moved without need");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Windows among several replicas: a Lease for each, held by the job that has it. Whoever writes the Lease first
+//! has the window; the resourceVersion keeps a second one out.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+
+use crate::api::FocusJob;
+use crate::server::cluster::{Cluster, ClusterError, call};
+use crate::server::jobs;
+
+/// A job whose window was claimed so long ago and that does not exist was never made.
+const MAKING: Duration = Duration::from_secs(15);
+
+/// The Leases of the windows.
+#[derive(Clone)]
+pub struct WindowLeases {
+    leases: Api<Lease>,
+    jobs: Api<FocusJob>,
+}
+
+impl WindowLeases {
+    /// The Leases in the namespace of `cluster`.
+    pub fn new(client: Client, cluster: &Cluster) -> Self {
+        let leases = Api::namespaced(client, &cluster.namespace);
+        Self { leases, jobs: cluster.jobs.clone() }
+    }
+
+    /// Claims `window` for `job`; false when another job has it.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer in time.
+    pub async fn claim(&self, window: u16, job: &str) -> Result<bool, ClusterError> {
+        let name = format!("focus-window-{window}");
+        let now = Timestamp::now();
+        let params = PostParams::default();
+        let held = call("reading a window's Lease", self.leases.get_opt(&name)).await?;
+        let written = match held {
+            None => {
+                let lease = lease(ObjectMeta { name: Some(name), ..ObjectMeta::default() }, job, now);
+                call("claiming a window", self.leases.create(&params, &lease)).await
+            }
+            Some(held) if self.is_taken(&held, now).await? => return Ok(false),
+            Some(held) => {
+                let lease = lease(held.metadata, job, now);
+                call("claiming a window", self.leases.replace(&name, &params, &lease)).await
+            }
+        };
+        match written {
+            Ok(_) => Ok(true),
+            // Another replica was faster.
+            Err(error) if error.code() == Some(409) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the job that holds `lease` is live, or is still being made.
+    async fn is_taken(&self, lease: &Lease, now: Timestamp) -> Result<bool, ClusterError> {
+        let spec = lease.spec.as_ref();
+        let Some(holder) = spec.and_then(|spec| spec.holder_identity.as_deref()) else { return Ok(false) };
+        let job = call("reading the job that has a window", self.jobs.get_opt(holder)).await?;
+        let claimed = spec.and_then(|spec| spec.acquire_time.as_ref()).map(|at| at.0);
+        Ok(is_taken(job.as_ref(), claimed, now))
+    }
+}
+
+fn is_taken(job: Option<&FocusJob>, claimed: Option<Timestamp>, now: Timestamp) -> bool {
+    match job {
+        Some(job) => jobs::holds_window(job),
+        None => claimed.is_some_and(|at| now.duration_since(at).as_secs_f64() < MAKING.as_secs_f64()),
+    }
+}
+
+fn lease(metadata: ObjectMeta, job: &str, now: Timestamp) -> Lease {
+    Lease {
+        metadata,
+        spec: Some(LeaseSpec {
+            holder_identity: Some(job.to_owned()),
+            acquire_time: Some(MicroTime(now)),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::answer::tests::spec;
+
+    #[test]
+    fn a_window_is_taken_by_a_live_job_and_by_one_that_is_being_made() {
+        let now = Timestamp::from_second(100).expect("a time");
+        let at = |second| Some(Timestamp::from_second(second).expect("a time"));
+        let live = FocusJob::new("5-1", spec(8));
+        let mut gone = live.clone();
+        gone.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        for (job, claimed, taken) in [
+            (Some(&live), at(0), true),
+            (Some(&gone), at(99), false),
+            (None, at(99), true),
+            (None, at(80), false),
+            (None, None, false),
+        ] {
+            assert_eq!(is_taken(job, claimed, now), taken, "{claimed:?}");
+        }
+    }
+}
