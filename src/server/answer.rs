@@ -159,6 +159,7 @@ pub(super) mod tests {
     pub fn source() -> AnalyzerSource {
         AnalyzerSource {
             uri: "synthetic:".to_owned(),
+            recordings: None,
             sample_rate_hz: 1000.0,
             channels: 100,
             dx_meters: 2.0,
