@@ -44,7 +44,7 @@ impl Recorded {
 
     /// Whether `next`, which starts later, follows without a gap or begins before this one's end.
     pub fn is_followed_by(&self, next: &Recorded) -> bool {
-        (next.start_us - self.end_us()) as f64 <= TOLERANCE_SAMPLES / self.rate_hz * 1e6
+        next.start_us.saturating_sub(self.end_us()) as f64 <= TOLERANCE_SAMPLES / self.rate_hz * 1e6
     }
 
     /// Whether it has anything between two times, µs since the Unix epoch.

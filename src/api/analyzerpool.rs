@@ -50,7 +50,7 @@ pub struct AnalyzerSource {
     #[x_kube(validation = Rule::new("self.matches('^file:///([^?]*/)?([?].*)?$')")
         .message("source.recordings must be a folder: file:///path/"))]
     #[schemars(length(max = 4096))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recordings: Option<String>,
     /// Samples per second of each channel, Hz.
     #[x_kube(validation = Rule::new("self > 0.0").message("source.sampleRateHz must be above 0"))]

@@ -20,6 +20,8 @@ pub const FAILURES_LABEL: &str = "focus-operator.io/failures";
 pub const POOL_LABEL: &str = "focus-operator.io/pool";
 /// Label on FocusJobs that the Focus Server made: the window, 0 to 29.
 pub const WINDOW_LABEL: &str = "focus-operator.io/window";
+/// Label on FocusJobs that the Focus Server made for a request with an Idempotency-Key: the key's hash.
+pub const KEY_LABEL: &str = "focus-operator.io/idempotency-key";
 /// Name of the analyzer's container in the pod template.
 pub const ANALYZER_CONTAINER: &str = "analyzer";
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -20,6 +21,7 @@ const UNSEEN: Duration = Duration::from_secs(60);
 pub struct Jobs {
     shared: Arc<Shared>,
     inner: Mutex<Inner>,
+    changes: watch::Sender<()>,
     stop: CancellationToken,
 }
 
@@ -40,7 +42,17 @@ struct Entry {
 impl Jobs {
     /// An empty registry; `stop` ends all consumers.
     pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        Self { shared, inner: Mutex::default(), stop }
+        Self { shared, inner: Mutex::default(), changes: watch::channel(()).0, stop }
+    }
+
+    /// Tells that some job has changed, come or gone.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// All jobs, as last seen.
+    pub fn all(&self) -> Vec<Arc<FocusJob>> {
+        self.lock().entries.values().map(|entry| Arc::clone(&entry.object)).collect()
     }
 
     /// Announces a job that this server is about to make, for the watch may tell of it before the API server
@@ -78,6 +90,7 @@ impl Jobs {
             }
             _ => self.enter(&mut inner, object, true),
         }
+        self.changes.send_replace(());
     }
 
     fn enter(&self, inner: &mut Inner, object: Arc<FocusJob>, seen: bool) {
@@ -119,6 +132,7 @@ impl Jobs {
         {
             end_entry(&entry, deleted());
         }
+        self.changes.send_replace(());
     }
 
     /// Takes in a complete list: a job that is not in it is gone, unless it was made a moment ago.
@@ -133,6 +147,7 @@ impl Jobs {
             }
             keep
         });
+        self.changes.send_replace(());
     }
 
     /// The job of this id, and the object as last seen.

@@ -1,7 +1,8 @@
 //! The Focus Server: the HTTP API, and the consumers of all live jobs of its namespace.
 //!
 //! The FocusJob is the job's record; the server holds nothing that it cannot read again from the API server and
-//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall` and `wait` are pure.
+//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall`, `wait`, `job_view` and `job_events`
+//! are pure.
 
 pub mod answer;
 mod args;
@@ -11,10 +12,14 @@ mod configure;
 mod consumer;
 pub mod error;
 pub mod header;
+mod idempotency;
 mod job;
+mod job_events;
+mod job_view;
 mod jobs;
 pub mod lines;
 pub mod metrics;
+mod recordings;
 mod retry;
 mod routes;
 pub mod validate;
@@ -43,6 +48,8 @@ use crate::{health, shutdown};
 const SHUTDOWN: Duration = Duration::from_secs(4);
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
+/// Listeners to events at once.
+const LISTENERS: usize = 256;
 
 /// Runs the role until it is told to stop.
 ///
@@ -76,6 +83,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     ));
     tokio::spawn(sweep(Arc::clone(&jobs), stop.clone()));
 
+    let (recordings, recordings_task) = recordings::Recordings::new(
+        args.recordings,
+        Duration::from_secs(args.recordings_rescan.into()),
+        shared.metrics.clone(),
+        stop.clone(),
+    );
+    tokio::spawn(recordings_task);
+
     let server = Arc::new(configure::Server {
         shared,
         jobs,
@@ -85,6 +100,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stream: answer::StreamAddress { url: args.stream_url, port: args.stream_port },
         synced,
         places: Arc::new(Semaphore::new(PLACES)),
+        listeners: Arc::new(Semaphore::new(LISTENERS)),
+        recordings,
         stop: stop.clone(),
     });
     let router = routes::routes(Arc::clone(&server)).merge(health::routes(registry, awaited(server)));

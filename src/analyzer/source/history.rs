@@ -213,9 +213,9 @@ fn arrange(
     for recorded in chosen {
         // The first sample that is not before the view and was not in an earlier recording: to a half sample, for
         // times are rounded.
-        let skipped = (covered_us - recorded.start_us) as f64 * 1e-6 * rate;
+        let skipped = covered_us.saturating_sub(recorded.start_us) as f64 * 1e-6 * rate;
         let from = (skipped - 0.5).ceil().max(0.0) as u64;
-        let until = ((end_us - recorded.start_us) as f64 * 1e-6 * rate).round().max(0.0) as u64;
+        let until = (end_us.saturating_sub(recorded.start_us) as f64 * 1e-6 * rate).round().max(0.0) as u64;
         let len = until.min(recorded.samples).saturating_sub(from);
         if len == 0 {
             continue;
