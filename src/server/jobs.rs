@@ -17,6 +17,9 @@ use crate::api::{FocusJob, conditions};
 /// How long a job that this server made is believed in although a list does not have it: the list may be older.
 const UNSEEN: Duration = Duration::from_secs(60);
 
+/// How long the lines of a job that has finished are kept: whoever polls sees the last of them too.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// The registry.
 pub struct Jobs {
     shared: Arc<Shared>,
@@ -115,11 +118,19 @@ impl Jobs {
             }
             (None, Some(_)) => {}
             (Some(awaited), _) => {
-                if let Some(task) = entry.task.take() {
+                let task = entry.task.take();
+                if let Some(task) = &task {
                     info!(job = entry.job.name, reason = awaited.reason, "the consumer is taken away");
                     task.cancel();
                 }
-                entry.job.stop(Stage::Ended(awaited));
+                match (awaited.phase, task) {
+                    ("finished", Some(_)) => {
+                        entry.job.finish(awaited);
+                        tokio::spawn(forget(Arc::clone(&entry.job)));
+                    }
+                    ("finished", None) => entry.job.finish(awaited),
+                    _ => entry.job.stop(Stage::Ended(awaited)),
+                }
             }
         }
     }
@@ -188,6 +199,12 @@ impl Jobs {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets go of a finished job's lines, once its readers have had the time to come for the last of them.
+async fn forget(job: Arc<Job>) {
+    tokio::time::sleep(LINGER).await;
+    job.forget();
 }
 
 fn end_entry(entry: &Entry, awaited: Awaited) {

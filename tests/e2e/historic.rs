@@ -64,11 +64,14 @@ async fn a_historic_job_is_played_and_ends_by_itself() {
 
         let finished = world.until_condition(&id, FINISHED, true).await;
         assert_eq!(condition(&finished, FINISHED).unwrap().1, "Completed");
-        until("208 from the server", || async {
-            let answer = get(&server, &format!("waterfall/{id}/5")).await;
-            (answer.status() == StatusCode::ALREADY_REPORTED).then_some(())
+        let last: Value = until("208 from the server", || async {
+            let answer = get(&server, &format!("waterfall/{id}/1")).await;
+            (answer.status() == StatusCode::ALREADY_REPORTED).then_some(())?;
+            answer.json().await.ok()
         })
         .await;
+        // Windows last 2.56 s, a line comes each 0.1 s: the last one that fits begins 3.4 s after the first.
+        assert_eq!(last[0]["rows"][0]["startTimestamp"], json!((PAST + 3) * 1000 + 3400));
         let job: Value = get(&server, &format!("jobs/{id}")).await.json().await.unwrap();
         assert_eq!((&job["state"], &job["waiting_for"]), (&json!("Finished"), &Value::Null), "{job}");
         world.until_no_pods().await;

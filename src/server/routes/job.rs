@@ -97,11 +97,11 @@ pub async fn rows(
     let Some((job, _)) = server.jobs.get(&id) else { return Err(unknown(&server)) };
     job.touch();
     let stage = job.stages().borrow().clone();
-    match stage {
-        Stage::Attached => {}
-        Stage::Ended(awaited) if awaited.phase == "finished" => return Ok(rows_answer(true, b"[]".to_vec())),
+    let finished = match stage {
+        Stage::Attached => false,
+        Stage::Ended(awaited) if awaited.phase == "finished" => true,
         Stage::Ended(awaited) | Stage::Waiting(awaited) => return Err(no_consumer(&server, &id, awaited)),
-    }
+    };
     let row_values = job.source().map_or(1, |source| job::line_bytes(&job.spec, source));
     let most = waterfall::rows_in_answer(row_count, row_values);
     let read = job.with_feed(|feed| (feed.lines.newest(most), feed.ended.is_some()));
@@ -116,7 +116,7 @@ pub async fn rows(
         waterfall_body(&job, &lines)
     });
     let body = body.await.map_err(|error| ApiError::unavailable("Internal", error.to_string()))?;
-    Ok(rows_answer(ended, body))
+    Ok(rows_answer(ended || finished, body))
 }
 
 fn waterfall_body(job: &Job, lines: &[Arc<crate::wire::Line>]) -> Vec<u8> {
