@@ -11,6 +11,7 @@ pub mod health;
 pub mod operator;
 pub mod picture;
 pub mod probe;
+pub mod recordings;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

@@ -83,6 +83,7 @@ fn print_source(args: &SourceArgs) -> anyhow::Result<()> {
     let found = analyzer::source::Recording::open(&args.file)?;
     let source = api::AnalyzerSource {
         uri: format!("file://{}", args.mounted_at.as_deref().unwrap_or(&args.file)),
+        recordings: None,
         sample_rate_hz: found.rate_hz,
         channels: i32::try_from(found.channels)?,
         dx_meters: found.dx_m.unwrap_or(1.0),

@@ -124,6 +124,66 @@ fn a_broker_that_is_away_is_waited_for_until_sigterm() {
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
+const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/recordings/");
+/// When the recordings begin: 2026-01-01T00:00:00Z, s.
+const T: i64 = 1_767_225_600;
+
+/// Windows of 256 samples, a line each 0.1 s, from `start` to `end` after [`T`].
+fn historic(start: i64, end: i64) -> String {
+    let times = format!(r#","startTime":{},"endTime":{}}}"#, T + start, T + end);
+    let spec = spec(4, 50, 256);
+    format!("{}{times}", spec.strip_suffix('}').unwrap())
+}
+
+fn past_source(options: &str) -> String {
+    format!(
+        r#"{{"uri":"synthetic:","recordings":"file://{RECORDINGS}{options}","sampleRateHz":100,"channels":4,"dxMeters":2}}"#
+    )
+}
+
+#[test]
+fn a_time_that_cannot_be_shown_ends_with_65_and_one_sentence() {
+    let live_only = past_source("").replace("\"recordings\"", "\"ignored\"");
+    let past_only = past_source("").replace("\"synthetic:\"", &format!("\"file://{RECORDINGS}\""));
+    let cases = [
+        ("none", historic(100, 200), past_source(""), "NoRecording: opening recordings: "),
+        ("other", historic(60, 65), past_source(""), "ChannelCountMismatch: opening recording "),
+        ("brief", historic(0, 2), past_source(""), "RecordingTooShort: opening recording "),
+        ("unheard", historic(0, 5), live_only, "HistoricViewUnsupported: starting the view: "),
+        ("live", spec(4, 50, 256), past_only, "LiveViewUnsupported: starting the view: "),
+        ("speed", historic(0, 5), past_source("?speed=fast"), "SourceUriInvalid: opening source "),
+    ];
+    for (name, spec, source, sentence) in cases {
+        let mut analyzer = Analyzer::start(name, &spec, &source, "q", "amqp://user:secret@127.0.0.1:1/%2f");
+        assert_eq!(analyzer.exit().code(), Some(65), "{name}");
+        let words = analyzer.last_words();
+        assert!(words.starts_with(sentence) && words.lines().count() == 1, "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_historic_view_is_played_at_its_pace_over_its_gap_to_its_end() {
+    let Some(queue) = Queue::new("historic").await else { return };
+    let mut consumer = queue.consume().await;
+    let begun = Instant::now();
+    // 5 s to the gap, 3 s after it; twice as fast as it happened.
+    let source = past_source("?speed=2");
+    let mut analyzer = Analyzer::start("historic", &historic(5, 33), &source, &queue.name, &queue.url);
+    let (headers, lines, end) = received(&mut consumer, usize::MAX).await;
+    assert_eq!((headers[0].dtype.as_str(), headers[0].source_channels), ("int16", 4));
+    // Windows last 2.56 s: 25 of them lie before the gap, 5 after it.
+    let indices: Vec<_> = lines.iter().map(|line| line.index).collect();
+    assert_eq!(indices, (0..30).collect::<Vec<u64>>());
+    let from = |line: &Line| line.start_us - T * 1_000_000;
+    let starts: Vec<_> = [0, 1, 24, 25, 29].map(|i| from(&lines[i])).to_vec();
+    assert_eq!(starts, [5_000_000, 5_100_000, 7_400_000, 30_000_000, 30_400_000]);
+    assert!(lines.iter().all(|line| line.end_us - line.start_us == 2_560_000 && line.dropped_total == 0));
+    assert_eq!(end.unwrap().reason, "Completed");
+    assert_eq!(analyzer.exit().code(), Some(0));
+    // 30 lines, 0.1 s apart.
+    assert!(begun.elapsed() >= Duration::from_millis(1450), "{:?}", begun.elapsed());
+}
+
 /// A queue of the test's own on a real broker.
 struct Queue {
     url: String,

@@ -7,6 +7,8 @@ mod common;
 mod e2e {
     pub mod analyzer;
     pub mod failures;
+    pub mod historic;
+    pub mod http;
     pub mod lifecycle;
     pub mod rules;
     pub mod server;

@@ -55,7 +55,7 @@ impl Engine {
 
     fn run(self) -> Result<(), AnalyzerError> {
         let geometry = &self.settings.geometry;
-        let source = Source::open(&self.settings.source, geometry.channels.clone(), geometry.nfft)?;
+        let source = open(&self.settings)?;
         self.header.send_replace(Some(header(&self.settings, &source.description())));
         self.readiness.source_open();
         let clock = Clock::start(&source, geometry);
@@ -67,7 +67,8 @@ impl Engine {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            if due.elapsed() > LATE_LIMIT {
+            // The past waits: what is played late is whole all the same.
+            if due.elapsed() > LATE_LIMIT && maker.source().history().is_none() {
                 let current = clock.current(geometry).max(index + 1);
                 tracing::warn!(lines = current - index, "too slow for real time: lines left out");
                 self.metrics.skipped.inc_by(current - index);
@@ -77,9 +78,9 @@ impl Engine {
             }
             let begun = Instant::now();
             let mut intensities = self.outbox.buffer(maker.line_len());
-            let (db_min, db_max) = maker.line(index, &mut intensities)?;
+            let (db_min, db_max) = maker.line(start, &mut intensities)?;
             self.metrics.compute.observe(begun.elapsed().as_secs_f64());
-            let (start_us, end_us) = (clock.micros(start), clock.micros(end));
+            let (start_us, end_us) = clock.times(maker.source(), start, end);
             // The publisher fills dropped_total in: it is to be true when the line leaves.
             self.outbox.push(Line { index, start_us, end_us, db_min, db_max, intensities, dropped_total: 0 });
             index += 1;
@@ -88,9 +89,19 @@ impl Engine {
     }
 }
 
+fn open(settings: &Settings) -> Result<Source, AnalyzerError> {
+    let Settings { spec, source, geometry, .. } = settings;
+    Ok(match (spec.start_time, spec.end_time) {
+        (Some(start), Some(end)) => Source::open_past(source, geometry, start, end)?,
+        _ => Source::open(source, geometry.channels.clone(), geometry.nfft)?,
+    })
+}
+
 /// Which sample belongs to which moment.
 struct Clock {
     rate_hz: f64,
+    /// How many times as fast as it happened the source is played.
+    speed: f64,
     /// Index, within the source, of the view's first sample.
     origin: u64,
     /// Time of that sample, µs since the Unix epoch.
@@ -106,6 +117,7 @@ impl Clock {
         let first = (now - geometry.nfft as f64 / rate_hz) * rate_hz;
         Self {
             rate_hz,
+            speed: source.history().map_or(1.0, |history| history.speed),
             origin: source.first_sample(first.round() as u64),
             origin_us: first.round() / rate_hz * 1e6,
             begun: Instant::now(),
@@ -114,7 +126,7 @@ impl Clock {
 
     /// When a line can be computed: when the last sample of its window is there.
     fn due(&self, geometry: &Geometry, index: u64) -> Instant {
-        self.begun + Duration::from_secs_f64(geometry.line_start(index) as f64 / self.rate_hz)
+        self.begun + Duration::from_secs_f64(geometry.line_start(index) as f64 / self.rate_hz / self.speed)
     }
 
     /// The newest line that can be computed now.
@@ -122,7 +134,18 @@ impl Clock {
         (self.begun.elapsed().as_secs_f64() / geometry.lines_dt_s) as u64
     }
 
-    /// The time of a sample, µs since the Unix epoch.
+    /// The times of a window's first sample and of its end, µs since the Unix epoch.
+    fn times(&self, source: &Source, start: u64, end: u64) -> (i64, i64) {
+        match source.history() {
+            Some(history) => {
+                let start_us = history.time_us(start);
+                (start_us, start_us + ((end - start) as f64 / self.rate_hz * 1e6).round() as i64)
+            }
+            None => (self.micros(start), self.micros(end)),
+        }
+    }
+
+    /// The time of a live source's sample, µs since the Unix epoch.
     fn micros(&self, sample: u64) -> i64 {
         (self.origin_us + (sample - self.origin) as f64 / self.rate_hz * 1e6).round() as i64
     }

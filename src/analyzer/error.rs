@@ -41,14 +41,6 @@ pub enum AnalyzerError {
         /// Why.
         source: std::io::Error,
     },
-    /// The job asks for a past time range.
-    #[error(
-        "starting the view: startTime {start} asks for a historic view, and this analyzer shows live views only; create a FocusJob without startTime and endTime"
-    )]
-    HistoricViewUnsupported {
-        /// `spec.startTime`, s since the Unix epoch.
-        start: i64,
-    },
     /// The view and the declared source do not go together.
     #[error("starting the view: {why}; create a FocusJob that fits the source of its pool")]
     ViewOutsideSource {
@@ -69,7 +61,6 @@ impl AnalyzerError {
             Self::BadEnvironment { .. } => "BadEnvironment",
             Self::HealthPort { .. } => "HealthPortUnavailable",
             Self::Start { .. } => "StartFailed",
-            Self::HistoricViewUnsupported { .. } => "HistoricViewUnsupported",
             Self::ViewOutsideSource { reason, .. } => reason,
             Self::Source(error) => error.reason(),
         }
@@ -79,9 +70,7 @@ impl AnalyzerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::BadEnvironment { .. } | Self::HealthPort { .. } => EXIT_BAD_ENVIRONMENT,
-            Self::HistoricViewUnsupported { .. } | Self::ViewOutsideSource { .. } | Self::Source(_) => {
-                EXIT_BAD_INPUT
-            }
+            Self::ViewOutsideSource { .. } | Self::Source(_) => EXIT_BAD_INPUT,
             Self::Start { .. } => 1,
         }
     }
@@ -108,21 +97,31 @@ pub fn report(error: &AnalyzerError, termination_log: &Path) {
 mod tests {
     use super::*;
 
+    fn refused() -> AnalyzerError {
+        AnalyzerError::ViewOutsideSource {
+            reason: "ChannelOutOfRange",
+            why: "there is no channel 7".to_owned(),
+        }
+    }
+
     #[test]
     fn the_termination_log_has_one_sentence() {
         let path = std::env::temp_dir().join(format!("focus-termination-{}", std::process::id()));
         std::fs::write(&path, "what an earlier analyzer said, which was longer than any sentence of ours could be, ever, so that it must be cut away before ours is written into the file").unwrap();
-        let error = AnalyzerError::HistoricViewUnsupported { start: 7 };
+        let error = refused();
         report(&error, &path);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text, error.sentence());
-        assert!(text.starts_with("HistoricViewUnsupported: starting the view: startTime 7 "), "{text}");
+        assert!(
+            text.starts_with("ChannelOutOfRange: starting the view: there is no channel 7; create"),
+            "{text}"
+        );
         assert_eq!(error.exit_code(), 65);
     }
 
     #[test]
     fn a_log_that_cannot_be_written_is_ignored() {
-        report(&AnalyzerError::HistoricViewUnsupported { start: 0 }, Path::new("/nonexistent/log"));
+        report(&refused(), Path::new("/nonexistent/log"));
     }
 }

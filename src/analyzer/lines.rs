@@ -47,18 +47,21 @@ impl LineMaker {
 
     /// First and end sample of line `index`, within the source; None when the recording is over before its end.
     pub fn span(&self, index: u64) -> Option<(u64, u64)> {
-        let start = self.origin + self.geometry.line_start(index);
-        let end = start + self.geometry.nfft as u64;
-        self.source.end().is_none_or(|last| end <= last).then_some((start, end))
+        let start = self.source.line_start(index, self.origin, &self.geometry)?;
+        Some((start, start + self.geometry.nfft as u64))
     }
 
-    /// Writes the intensities of line `index`, channel by channel, and returns the levels, dB, of intensities
-    /// 0 and 255.
+    /// Where the samples come from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Writes the intensities of the line whose first sample is `start`, channel by channel, and returns the
+    /// levels, dB, of intensities 0 and 255.
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn line(&mut self, index: u64, intensities: &mut [u8]) -> Result<(f32, f32), SourceError> {
-        let start = self.origin + self.geometry.line_start(index);
+    pub fn line(&mut self, start: u64, intensities: &mut [u8]) -> Result<(f32, f32), SourceError> {
         match &mut self.work {
             Work::Spectrum { windows, spectrogram } => {
                 windows.advance(&mut self.source, start)?;
@@ -206,7 +209,8 @@ mod tests {
             let mut line = vec![0; maker.line_len()];
             // Forward, with a jump ahead.
             for index in (0..120).chain(900..910) {
-                let range = maker.line(index, &mut line).unwrap();
+                let (start, _) = maker.span(index).unwrap();
+                let range = maker.line(start, &mut line).unwrap();
                 let levels = expected(&geometry, 7_000_000_000_000, index);
                 let mut quantised = vec![0; levels.len()];
                 assert_eq!(range, quantise(&levels, &mut quantised), "line {index}, height {height}");
@@ -226,7 +230,7 @@ mod tests {
         // 300 samples, windows of 256, hop 10: lines 0 to 4.
         assert_eq!((maker.span(4), maker.span(5)), (Some((40, 296)), None));
         let mut line = vec![0; maker.line_len()];
-        let (low, high) = maker.line(4, &mut line).unwrap();
+        let (low, high) = maker.line(40, &mut line).unwrap();
         assert!(high > low);
         // The mean of channel 4 is the highest of all levels: 3000 + 168 (±10 for the window's weights).
         assert!((high - 20.0 * 3168.0_f32.log10()).abs() < 0.05, "{high}");

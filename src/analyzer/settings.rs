@@ -72,8 +72,9 @@ impl Settings {
 }
 
 fn geometry(spec: &FocusJobSpec, source: &AnalyzerSource) -> Result<Geometry, AnalyzerError> {
-    if let Some(start) = spec.start_time {
-        return Err(AnalyzerError::HistoricViewUnsupported { start });
+    if let Some(why) = view::time_refusal(spec, source) {
+        let reason = if source.is_live() { "HistoricViewUnsupported" } else { "LiveViewUnsupported" };
+        return Err(AnalyzerError::ViewOutsideSource { reason, why });
     }
     if let Some(why) = view::refusal(spec, source) {
         let reason =
@@ -156,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_work_is_refused_with_its_reason() {
         type Change = fn(&mut Args);
-        let cases: [(Change, u8, &str); 9] = [
+        let cases: [(Change, u8, &str); 10] = [
             (|a| a.spec = None, 64, "BadEnvironment: reading the environment: FOCUS_SPEC is not set; run"),
             (
                 |a| a.source = Some("{".into()),
@@ -198,7 +199,12 @@ mod tests {
                     a.spec = Some(SPEC.replace("10}", r#"10,"startTime":1,"endTime":2}"#).into());
                 },
                 65,
-                "HistoricViewUnsupported: starting the view: startTime 1",
+                "HistoricViewUnsupported: starting the view: the source has no recordings",
+            ),
+            (
+                |a| a.source = Some(SOURCE.replace("synthetic:", "file:///recordings/").into()),
+                65,
+                "LiveViewUnsupported: starting the view: the source file:///recordings/ is a folder",
             ),
         ];
         for (change, code, start) in cases {

@@ -38,11 +38,20 @@ pub struct AnalyzerPoolSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalyzerSource {
-    /// Where the samples come from: `synthetic:` or `file:///path/recording.h5`, optionally with
-    /// `?loop=true` (the default for a live view) or `?loop=false` (ends with the recording).
+    /// Where the samples of live views come from: `synthetic:` or `file:///path/recording.h5`, optionally with
+    /// `?loop=true` (the default) or `?loop=false` (ends with the recording). A folder, `file:///path/`, gives
+    /// historic views only.
     #[x_kube(validation = Rule::new("self.startsWith('synthetic:') || self.startsWith('file:///')")
         .message("source.uri must start with synthetic: or file:///"))]
     pub uri: String,
+    /// Folder of HDF5 recordings that historic views are played from: `file:///path/`, optionally with
+    /// `?speed=4` (so many times as fast as it happened, above 0 and at most 100; default 1).
+    /// Default: `uri`, if that is a folder.
+    #[x_kube(validation = Rule::new("self.matches('^file:///([^?]*/)?([?].*)?$')")
+        .message("source.recordings must be a folder: file:///path/"))]
+    #[schemars(length(max = 4096))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recordings: Option<String>,
     /// Samples per second of each channel, Hz.
     #[x_kube(validation = Rule::new("self > 0.0").message("source.sampleRateHz must be above 0"))]
     pub sample_rate_hz: f64,
@@ -64,6 +73,22 @@ pub struct AnalyzerSource {
     /// What the fibre is, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+}
+
+impl AnalyzerSource {
+    /// The folder of recordings that historic views are played from, if there is one, with its options.
+    pub fn past(&self) -> Option<&str> {
+        self.recordings.as_deref().or_else(|| (!self.is_live()).then_some(self.uri.as_str()))
+    }
+
+    /// Whether there are live views of the source: it is more than a folder of recordings.
+    pub fn is_live(&self) -> bool {
+        !self
+            .uri
+            .split('?')
+            .next()
+            .is_some_and(|address| address.starts_with("file://") && address.ends_with('/'))
+    }
 }
 
 fn default_dtype() -> String {

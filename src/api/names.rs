@@ -24,6 +24,8 @@ pub const WINDOW_LABEL: &str = "focus-operator.io/window";
 pub const SERVER: &str = "focus-operator.io/server";
 /// Kubernetes' label for what part of the system an object is.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// Label on FocusJobs that the Focus Server made for a request with an Idempotency-Key: the key's hash.
+pub const KEY_LABEL: &str = "focus-operator.io/idempotency-key";
 /// Name of the analyzer's container in the pod template.
 pub const ANALYZER_CONTAINER: &str = "analyzer";
 

@@ -59,6 +59,21 @@ pub fn refusal(spec: &FocusJobSpec, source: &AnalyzerSource) -> Option<String> {
     None
 }
 
+/// The rule that live views need a live source and historic views a folder of recordings: how `spec` and `source`
+/// break it, in words, or None.
+pub fn time_refusal(spec: &FocusJobSpec, source: &AnalyzerSource) -> Option<String> {
+    match (spec.start_time.is_some(), source.is_live(), source.past()) {
+        (true, _, None) => Some(
+            "the source has no recordings: name their folder in source.recordings of the AnalyzerPool, or ask for a live view, without startTime and endTime".to_owned(),
+        ),
+        (false, false, _) => Some(format!(
+            "the source {} is a folder of recordings and gives no live view: startTime and endTime are required",
+            source.uri
+        )),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -142,6 +157,28 @@ mod tests {
             let refused = refusal(&spec, &source);
             assert_eq!(refused.is_some(), expected.is_some(), "{refused:?}");
             assert!(refused.unwrap_or_default().contains(expected.unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn a_live_view_needs_a_live_source_and_a_historic_one_needs_recordings() {
+        let historic = || FocusJobSpec { start_time: Some(1), end_time: Some(2), ..view(0, 500) };
+        let of = |uri: &str, recordings: Option<&str>| AnalyzerSource {
+            uri: uri.to_owned(),
+            recordings: recordings.map(str::to_owned),
+            ..source(1000.0, 8)
+        };
+        let cases = [
+            ("synthetic:", None, true, false),
+            ("synthetic:", Some("file:///past/?speed=2"), true, true),
+            ("file:///x.h5?loop=false", None, true, false),
+            ("file:///past/", None, false, true),
+            ("file:///past/?speed=2", None, false, true),
+        ];
+        for (uri, recordings, live, past) in cases {
+            let source = of(uri, recordings);
+            assert_eq!(time_refusal(&view(0, 500), &source).is_none(), live, "{uri} live");
+            assert_eq!(time_refusal(&historic(), &source).is_none(), past, "{uri} historic");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use utoipa::ToSchema;
 
 use crate::api::focusjob::ViewType;
 use crate::api::{AnalyzerSource, FocusJobSpec, view};
@@ -17,7 +18,7 @@ pub struct StreamAddress {
 }
 
 /// The answer of `POST /configure`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Configured {
     /// Always `configured`.
     pub status: &'static str,
@@ -36,6 +37,7 @@ pub struct Configured {
     /// Time between lines, s.
     pub lines_dt: f64,
     /// Stream of each channel; the key is the channel's ordinal within the view, counted from 1.
+    #[schema(value_type = BTreeMap<String, usize>)]
     pub channel_to_stream_index: ChannelToStream,
     /// Number of streams.
     pub stream_amount: usize,
@@ -58,7 +60,7 @@ impl Serialize for ChannelToStream {
 }
 
 /// The answer of `GET /metadata/{job_id}`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct JobMetadata {
     /// The answer of `/configure`.
     #[serde(flatten)]
@@ -68,7 +70,7 @@ pub struct JobMetadata {
 }
 
 /// The source, as the pool declares it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SourceMetadata {
     /// Pulses per second of the interrogator, Hz.
     pub prr: f64,
@@ -125,19 +127,21 @@ pub fn metadata(
     source: &AnalyzerSource,
     stream: &StreamAddress,
 ) -> JobMetadata {
-    JobMetadata {
-        configured: configured(job_id, spec, source, stream),
-        metadata: SourceMetadata {
-            prr: source.pulse_rate_hz.unwrap_or(source.sample_rate_hz),
-            dx: source.dx_meters,
-            dtype: source.dtype.clone(),
-            num_samples_per_trace: source.channels,
-            number_of_channels: source.channels,
-            fiber_start_meters: source.fiber_start_meters,
-            fiber_length_meters: f64::from(source.channels) * source.dx_meters,
-            sw_version: concat!("focus-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
-            fiber_description: source.description.clone(),
-        },
+    JobMetadata { configured: configured(job_id, spec, source, stream), metadata: source_metadata(source) }
+}
+
+/// `source` as `/metadata` and `/live_metadata` tell it.
+pub fn source_metadata(source: &AnalyzerSource) -> SourceMetadata {
+    SourceMetadata {
+        prr: source.pulse_rate_hz.unwrap_or(source.sample_rate_hz),
+        dx: source.dx_meters,
+        dtype: source.dtype.clone(),
+        num_samples_per_trace: source.channels,
+        number_of_channels: source.channels,
+        fiber_start_meters: source.fiber_start_meters,
+        fiber_length_meters: f64::from(source.channels) * source.dx_meters,
+        sw_version: concat!("focus-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
+        fiber_description: source.description.clone(),
     }
 }
 
@@ -159,6 +163,7 @@ pub(super) mod tests {
     pub fn source() -> AnalyzerSource {
         AnalyzerSource {
             uri: "synthetic:".to_owned(),
+            recordings: None,
             sample_rate_hz: 1000.0,
             channels: 100,
             dx_meters: 2.0,

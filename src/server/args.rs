@@ -1,6 +1,7 @@
 //! The command line of `focus server`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::broker::BrokerArgs;
 
@@ -19,6 +20,13 @@ pub struct Args {
     /// Windows that live jobs are given: at most so many jobs at once.
     #[arg(long, env = "FOCUS_WINDOWS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub windows: u16,
+    /// Folder of HDF5 recordings that historic views are made of: the one that the AnalyzerPool's source names, as
+    /// it is mounted here. Without it there are no historic views.
+    #[arg(long, env = "FOCUS_RECORDINGS")]
+    pub recordings: Option<PathBuf>,
+    /// Pause between two looks at the folder of recordings, s.
+    #[arg(long, env = "FOCUS_RECORDINGS_RESCAN", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub recordings_rescan: u16,
     /// Host that clients are told to stream from (`stream_url` of the answers).
     #[arg(long, env = "FOCUS_STREAM_URL", default_value = "localhost")]
     pub stream_url: String,

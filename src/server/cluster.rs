@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, VersionMatch};
 use kube::{Client, Config};
 use serde_json::json;
 
@@ -90,6 +90,19 @@ impl Cluster {
     pub async fn create(&self, job: &FocusJob) -> Result<FocusJob, ClusterError> {
         let params = PostParams { field_manager: Some("focus-server".to_owned()), ..PostParams::default() };
         call("creating the FocusJob", self.jobs.create(&params, job)).await
+    }
+
+    /// The jobs whose label [`names::KEY_LABEL`] is `label`: as they are now, or as they were at `revision`.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn with_key(&self, label: &str, revision: Option<&str>) -> Result<Vec<FocusJob>, ClusterError> {
+        let now = ListParams::default().labels(&format!("{}={label}", names::KEY_LABEL));
+        let params = match revision {
+            Some(revision) => now.at(revision).matching(VersionMatch::Exact),
+            None => now,
+        };
+        Ok(call("looking for the FocusJobs of an Idempotency-Key", self.jobs.list(&params)).await?.items)
     }
 
     /// Deletes the job of this name; false when there is none.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -15,8 +16,10 @@ use super::answer::{self, Configured, StreamAddress};
 use super::consumer::Shared;
 use super::error::ApiError;
 use super::forward::Forwarder;
+use super::idempotency::{self, Key};
 use super::job::Expected;
 use super::jobs::Jobs;
+use super::recordings::Recordings;
 use super::replicas::Replicas;
 use super::routes::Received;
 use super::validate::validate;
@@ -75,11 +78,16 @@ pub struct Server {
     pub forwarder: Forwarder,
     /// Places where waterfall answers are written.
     pub places: Arc<Semaphore>,
+    /// Places of those who listen to events.
+    pub listeners: Arc<Semaphore>,
+    /// What historic views can show.
+    pub recordings: Arc<Recordings>,
     /// Answers those who wait when the server ends.
     pub stop: CancellationToken,
 }
 
-/// Makes the job that `request` asks for and answers at once, without waiting for pod, queue or consumer.
+/// Makes the job that `request` asks for and answers at once, without waiting for pod, queue or consumer. true: an
+/// earlier request with this key had made it.
 ///
 /// # Errors
 /// As docs/http-api.md lists them.
@@ -87,55 +95,117 @@ pub async fn configure(
     server: Arc<Server>,
     request: Value,
     received: Received,
-) -> Result<Configured, ApiError> {
+    key: Option<Key>,
+) -> Result<(Configured, bool), ApiError> {
     let spec = validate(&request, &server.pool)?;
     let source = source(&server)?;
     if let Some(words) = view::refusal(&spec, &source) {
         return Err(ApiError::Rule(words));
     }
-    if spec.start_time.is_some() {
-        return Err(ApiError::NoRecording);
+    match (spec.start_time, spec.end_time) {
+        (Some(start), Some(end)) => recorded(&server, &source, start, end)?,
+        _ => live(&source)?,
+    }
+    let answer = |name: &str| answer::configured(name, &spec, &source, &server.stream);
+    if let Some(job) = earlier(&server, key.as_ref(), &spec).await? {
+        return Ok((answer(&job.name_any()), true));
     }
     let reservation =
         server.windows.reserve(|| server.jobs.windows()).ok_or(ApiError::NoWindow(server.window_count))?;
-    let name = create(&server, &spec, &source, &reservation, &received).await?;
+    let made = create(&server, &spec, &source, &reservation, &received, key.as_ref()).await?;
+    let name = made.name_any();
+    if let Some(key) = &key
+        && !key.is_first(&server.shared.cluster, &made).await?
+    {
+        let first = earlier(&server, Some(key), &spec).await?.ok_or_else(|| {
+            ApiError::unavailable("KeyUnsettled", "the job of this Idempotency-Key has just been deleted")
+        })?;
+        return Ok((answer(&first.name_any()), true));
+    }
     server.shared.metrics.configure.observe(received.instant.elapsed().as_secs_f64());
     info!(job = name, "configured");
-    Ok(answer::configured(&name, &spec, &source, &server.stream))
+    Ok((answer(&name), false))
 }
 
-fn source(server: &Server) -> Result<AnalyzerSource, ApiError> {
-    if !server.synced.pools() || !server.synced.jobs() {
-        let message = "the server has not yet read jobs and pools from the API server";
-        return Err(ApiError::unavailable("ServerStarting", message));
+/// The job that an earlier request with `key` made, which must have asked for the same view.
+async fn earlier(
+    server: &Server,
+    key: Option<&Key>,
+    spec: &FocusJobSpec,
+) -> Result<Option<FocusJob>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    let found = key.earlier(&server.shared.cluster).await?;
+    match &found {
+        Some(job) if !idempotency::same_view(&job.spec, spec) => Err(ApiError::KeyReused(job.name_any())),
+        _ => Ok(found),
     }
+}
+
+/// Refuses a historic view of which nothing was recorded.
+fn recorded(server: &Server, source: &AnalyzerSource, start: i64, end: i64) -> Result<(), ApiError> {
+    let micros = |seconds: i64| seconds.saturating_mul(1_000_000);
+    match server.recordings.within(source, micros(start), micros(end)) {
+        Ok(found) if found.is_empty() => Err(ApiError::NoRecording),
+        Ok(_) => Ok(()),
+        Err(why) => Err(ApiError::unavailable("RecordingsUnread", why)),
+    }
+}
+
+/// Refuses a source without live views.
+///
+/// # Errors
+/// 503.
+pub fn live(source: &AnalyzerSource) -> Result<(), ApiError> {
+    if source.is_live() {
+        return Ok(());
+    }
+    let message =
+        "the source is a folder of recordings: only historic views can be had, with start_time and end_time";
+    Err(ApiError::unavailable("NoLiveSource", message))
+}
+
+/// Refuses all until jobs and pools have been read.
+///
+/// # Errors
+/// 503.
+pub fn synced(server: &Server) -> Result<(), ApiError> {
+    if server.synced.pools() && server.synced.jobs() {
+        return Ok(());
+    }
+    let message = "the server has not yet read jobs and pools from the API server";
+    Err(ApiError::unavailable("ServerStarting", message))
+}
+
+/// The source that the server's pool declares.
+///
+/// # Errors
+/// 503, when it is not known.
+pub fn source(server: &Server) -> Result<AnalyzerSource, ApiError> {
+    synced(server)?;
     server.shared.source(&server.pool).ok_or_else(|| {
         ApiError::unavailable("NoSource", format!("there is no AnalyzerPool named {}", server.pool))
     })
 }
 
-/// Creates the job under the first free name and enters it; gives the name.
+/// Creates the job under the first free name and enters it.
 async fn create(
     server: &Server,
     spec: &FocusJobSpec,
     source: &AnalyzerSource,
     reservation: &Reservation,
     received: &Received,
-) -> Result<String, ApiError> {
+    key: Option<&Key>,
+) -> Result<FocusJob, ApiError> {
     let replicas = &server.shared.replicas;
     for bump in 0..NAMES {
         let name = job_id(reservation.window(), received.at.as_millisecond() + bump);
         let expected = Expected { received: received.instant, source: source.clone() };
         server.jobs.expect(&name, expected);
-        match server
-            .shared
-            .cluster
-            .create(&object(&name, spec, reservation.window(), received.at, replicas))
-            .await
-        {
+        let object = object(&name, spec, reservation.window(), received.at, key, replicas);
+        match server.shared.cluster.create(&object).await {
             Ok(object) => {
-                server.jobs.made(object);
-                return Ok(name);
+                server.jobs.made(object.clone());
+                return Ok(object);
             }
             Err(error) => {
                 server.jobs.unexpect(&name);
@@ -153,8 +223,10 @@ fn object(
     spec: &FocusJobSpec,
     window: u16,
     received: Timestamp,
+    key: Option<&Key>,
     replicas: &Replicas,
 ) -> FocusJob {
+    let key = key.map(|key| (names::KEY_LABEL.to_owned(), key.label.clone()));
     let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), format!("{received:.6}"))]);
     if !replicas.are_one() {
         annotations.insert(names::SERVER.to_owned(), replicas.own().to_owned());
@@ -162,10 +234,15 @@ fn object(
     let mut job = FocusJob::new(name, spec.clone());
     job.metadata = ObjectMeta {
         name: Some(name.to_owned()),
-        labels: Some(BTreeMap::from([
-            (names::WINDOW_LABEL.to_owned(), window.to_string()),
-            ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
-        ])),
+        labels: Some(
+            BTreeMap::from([
+                (names::WINDOW_LABEL.to_owned(), window.to_string()),
+                ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
+            ])
+            .into_iter()
+            .chain(key)
+            .collect(),
+        ),
         annotations: Some(annotations),
         finalizers: Some(vec![names::FINALIZER.to_owned()]),
         ..ObjectMeta::default()
@@ -181,10 +258,12 @@ mod tests {
     #[test]
     fn the_job_carries_window_clock_and_finalizer() {
         let at: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().expect("a time");
-        let job = object("18-3", &spec(8), 18, at, &Replicas::alone("a"));
+        let key = Key { label: "ba78".to_owned() };
+        let job = object("18-3", &spec(8), 18, at, Some(&key), &Replicas::alone("a"));
         let annotations = job.metadata.annotations.unwrap_or_default();
         assert_eq!(annotations[names::CONFIGURED_AT], "2026-01-02T03:04:05.678901Z");
-        assert_eq!(job.metadata.labels.unwrap_or_default()[names::WINDOW_LABEL], "18");
+        let labels = job.metadata.labels.unwrap_or_default();
+        assert_eq!((&*labels[names::WINDOW_LABEL], &*labels[names::KEY_LABEL]), ("18", "ba78"));
         assert_eq!(job.metadata.finalizers.unwrap_or_default(), [names::FINALIZER]);
     }
 }

@@ -27,6 +27,18 @@ pub enum ApiError {
     /// A broken rule: 400.
     #[error("{0}")]
     Rule(String),
+    /// No such path: 404.
+    #[error("there is no such path; /openapi.json lists all")]
+    NoPath,
+    /// The path takes other methods: 405.
+    #[error("the path does not take this method; the header Allow lists those that it takes")]
+    NoMethod,
+    /// The body did not arrive in time: 408.
+    #[error("the body did not arrive within 10 s")]
+    TooSlow,
+    /// The Idempotency-Key was used for another view: 422.
+    #[error("this Idempotency-Key has made job {0}, which has another view; use another key")]
+    KeyReused(String),
     /// The body is too large: 413.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
@@ -75,8 +87,20 @@ impl IntoResponse for ApiError {
                 (StatusCode::BAD_REQUEST, Json(json!({ "error": "Validation failed", "details": details })))
                     .into_response()
             }
-            Self::TooLarge(_) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, Json(json!({ "detail": self.to_string() }))).into_response()
+            Self::TooLarge(_) => detail(StatusCode::PAYLOAD_TOO_LARGE, &self),
+            Self::TooSlow => detail(StatusCode::REQUEST_TIMEOUT, &self),
+            Self::NoPath => {
+                let body = json!({ "error": "Not found", "details": self.to_string() });
+                (StatusCode::NOT_FOUND, Json(body)).into_response()
+            }
+            Self::NoMethod => {
+                let body = json!({ "error": "Method not allowed", "details": self.to_string() });
+                (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+            }
+            Self::KeyReused(_) => {
+                let loc = vec!["header".to_owned(), "Idempotency-Key".to_owned()];
+                let error = FieldError { loc, msg: self.to_string(), kind: "value_error" };
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": [error] }))).into_response()
             }
             Self::NoRecording => {
                 (StatusCode::NOT_FOUND, Json(json!({ "error": "No recording found in given time range" })))
@@ -97,6 +121,10 @@ impl IntoResponse for ApiError {
             }
         }
     }
+}
+
+fn detail(status: StatusCode, error: &ApiError) -> Response {
+    (status, Json(json!({ "detail": error.to_string() }))).into_response()
 }
 
 fn no_consumer(awaited: &Awaited) -> Response {
@@ -149,6 +177,10 @@ mod tests {
             (ApiError::Shape(vec![]), 422),
             (ApiError::Rule(String::new()), 400),
             (ApiError::TooLarge(1), 413),
+            (ApiError::TooSlow, 408),
+            (ApiError::NoPath, 404),
+            (ApiError::NoMethod, 405),
+            (ApiError::KeyReused("0-1".to_owned()), 422),
             (ApiError::NoRecording, 404),
             (ApiError::NoWindow(30), 429),
             (ApiError::unavailable("NoSource", ""), 503),

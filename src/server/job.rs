@@ -147,6 +147,18 @@ impl Job {
         *lock(&self.feed) = None;
     }
 
+    /// The job has finished; its lines stay for a while. The task that feeds it must have been cancelled before.
+    pub fn finish(&self, awaited: Awaited) {
+        self.stage.send_replace(Stage::Ended(awaited));
+    }
+
+    /// Lets go of the lines, unless the job has come back to life.
+    pub fn forget(&self) {
+        if matches!(&*self.stage.borrow(), Stage::Ended(_)) {
+            *lock(&self.feed) = None;
+        }
+    }
+
     /// Makes room for lines of `source`, unless `by` has been cancelled.
     pub fn open(&self, source: &AnalyzerSource, by: &CancellationToken) {
         let mut feed = lock(&self.feed);

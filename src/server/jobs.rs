@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -17,10 +18,14 @@ use crate::api::{FocusJob, conditions};
 /// How long a job that this server made is believed in although a list does not have it: the list may be older.
 const UNSEEN: Duration = Duration::from_secs(60);
 
+/// How long the lines of a job that has finished are kept: whoever polls sees the last of them too.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// The registry.
 pub struct Jobs {
     shared: Arc<Shared>,
     inner: Mutex<Inner>,
+    changes: watch::Sender<()>,
     stop: CancellationToken,
 }
 
@@ -41,7 +46,17 @@ struct Entry {
 impl Jobs {
     /// An empty registry; `stop` ends all consumers.
     pub fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
-        Self { shared, inner: Mutex::default(), stop }
+        Self { shared, inner: Mutex::default(), changes: watch::channel(()).0, stop }
+    }
+
+    /// Tells that some job has changed, come or gone.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// All jobs, as last seen.
+    pub fn all(&self) -> Vec<Arc<FocusJob>> {
+        self.lock().entries.values().map(|entry| Arc::clone(&entry.object)).collect()
     }
 
     /// Announces a job that this server is about to make, for the watch may tell of it before the API server
@@ -79,6 +94,7 @@ impl Jobs {
             }
             _ => self.enter(&mut inner, object, true),
         }
+        self.changes.send_replace(());
     }
 
     fn enter(&self, inner: &mut Inner, object: Arc<FocusJob>, seen: bool) {
@@ -132,11 +148,19 @@ impl Jobs {
             }
             (None, Some(_)) => {}
             (Some(awaited), _) => {
-                if let Some(task) = entry.task.take() {
+                let task = entry.task.take();
+                if let Some(task) = &task {
                     info!(job = entry.job.name, reason = awaited.reason, "the consumer is taken away");
                     task.cancel();
                 }
-                entry.job.stop(Stage::Ended(awaited));
+                match (awaited.phase, task) {
+                    ("finished", Some(_)) => {
+                        entry.job.finish(awaited);
+                        tokio::spawn(forget(Arc::clone(&entry.job)));
+                    }
+                    ("finished", None) => entry.job.finish(awaited),
+                    _ => entry.job.stop(Stage::Ended(awaited)),
+                }
             }
         }
     }
@@ -149,6 +173,7 @@ impl Jobs {
         {
             end_entry(&entry, deleted());
         }
+        self.changes.send_replace(());
     }
 
     /// Takes in a complete list: a job that is not in it is gone, unless it was made a moment ago.
@@ -163,6 +188,7 @@ impl Jobs {
             }
             keep
         });
+        self.changes.send_replace(());
     }
 
     /// The job of this id, and the object as last seen.
@@ -203,6 +229,12 @@ impl Jobs {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets go of a finished job's lines, once its readers have had the time to come for the last of them.
+async fn forget(job: Arc<Job>) {
+    tokio::time::sleep(LINGER).await;
+    job.forget();
 }
 
 fn end_entry(entry: &Entry, awaited: Awaited) {

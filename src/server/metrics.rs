@@ -1,7 +1,8 @@
 //! The server's metrics. No label names an object; every label set starts at zero.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
 
 use crate::broker::consume::ConsumeMetrics;
@@ -35,14 +36,36 @@ impl Dropped {
     }
 }
 
-/// Routes and the codes that they answer.
-const ANSWERS: [(&str, &[&str]); 5] = [
-    ("ack", &["200"]),
-    ("configure", &["200", "400", "404", "413", "422", "429", "503"]),
-    ("metadata", &["200", "400", "404", "503"]),
-    ("waterfall", &["200", "201", "208", "400", "404", "503"]),
-    ("job", &["200", "404", "503"]),
+/// What is asked for, as the label `route` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route(&'static str);
+
+/// Paths as the router has them, their routes, and the codes that these answer.
+const ROUTES: [(&str, &str, &[&str]); 11] = [
+    ("/focus-server/ack", "ack", &["200"]),
+    ("/focus-server/channels", "channels", &["200", "503"]),
+    ("/focus-server/live_metadata", "live_metadata", &["200", "503"]),
+    ("/focus-server/recordings_in_time_range", "recordings", &["200", "400", "422", "503"]),
+    ("/focus-server/configure", "configure", &["200", "400", "404", "408", "413", "422", "429", "503"]),
+    ("/focus-server/metadata/{job_id}", "metadata", &["200", "400", "404", "503"]),
+    (
+        "/focus-server/waterfall/{job_id}/{row_count}",
+        "waterfall",
+        &["200", "201", "208", "400", "404", "503"],
+    ),
+    ("/focus-server/job/{job_id}", "job", &["200", "404", "503"]),
+    ("/focus-server/jobs", "jobs", &["200", "400", "503"]),
+    ("/focus-server/jobs/{job_id}", "job_details", &["200", "404", "503"]),
+    ("/focus-server/jobs/{job_id}/events", "events", &["200", "204", "404", "503"]),
 ];
+
+impl Route {
+    /// The route of a path of the router's; None: no path of it matched.
+    pub fn of(path: Option<&str>) -> Self {
+        let known = ROUTES.iter().find(|(known, _, _)| path == Some(known)).map(|(_, route, _)| *route);
+        Self(known.unwrap_or("other"))
+    }
+}
 
 /// All metrics.
 #[derive(Clone)]
@@ -59,6 +82,9 @@ pub struct Metrics {
     pub lines: IntCounter,
     dropped: IntCounterVec,
     requests: IntCounterVec,
+    recordings: IntGaugeVec,
+    /// Looks at the folder of recordings that failed.
+    pub recording_scan_failures: IntCounter,
     /// The connection to the broker.
     pub broker: ConsumeMetrics,
 }
@@ -104,6 +130,20 @@ impl Metrics {
                     &["route", "code"],
                 )?,
             )?,
+            recordings: register(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new("focus_server_recordings", "Files in the folder of recordings."),
+                    &["readable"],
+                )?,
+            )?,
+            recording_scan_failures: register(
+                registry,
+                IntCounter::new(
+                    "focus_server_recording_scan_failures_total",
+                    "Looks at the folder of recordings that failed.",
+                )?,
+            )?,
             broker: ConsumeMetrics {
                 connected: register(
                     registry,
@@ -119,7 +159,8 @@ impl Metrics {
             },
         };
         Dropped::ALL.iter().for_each(|reason| metrics.drop_lines(*reason, 0));
-        for (route, codes) in ANSWERS {
+        metrics.recordings(0, 0);
+        for (_, route, codes) in ROUTES {
             codes.iter().for_each(|code| metrics.requests.with_label_values(&[route, *code]).inc_by(0));
         }
         Ok(metrics)
@@ -130,9 +171,16 @@ impl Metrics {
         self.dropped.with_label_values(&[reason.as_str()]).inc_by(count);
     }
 
+    /// How many files in the folder of recordings can be shown, and how many cannot.
+    pub fn recordings(&self, readable: usize, unreadable: usize) {
+        for (label, count) in [("yes", readable), ("no", unreadable)] {
+            self.recordings.with_label_values(&[label]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// Counts a request answered with `code`.
-    pub fn answered(&self, route: &'static str, code: u16) {
-        self.requests.with_label_values(&[route, code.to_string().as_str()]).inc();
+    pub fn answered(&self, route: Route, code: u16) {
+        self.requests.with_label_values(&[route.0, code.to_string().as_str()]).inc();
     }
 }
 
@@ -148,6 +196,12 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> p
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_s_route_is_a_word() {
+        assert_eq!(Route::of(Some("/focus-server/jobs/{job_id}/events")), Route("events"));
+        assert_eq!((Route::of(Some("/docs")), Route::of(None)), (Route("other"), Route("other")));
+    }
 
     #[test]
     fn label_sets_start_at_zero() {

@@ -1,7 +1,8 @@
 //! The Focus Server: the HTTP API, and the consumers of all live jobs of its namespace.
 //!
 //! The FocusJob is the job's record; the server holds nothing that it cannot read again from the API server and
-//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall` and `wait` are pure.
+//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall`, `wait`, `job_view` and `job_events`
+//! are pure.
 
 pub mod answer;
 mod args;
@@ -11,10 +12,14 @@ mod consumer;
 pub mod error;
 mod forward;
 pub mod header;
+mod idempotency;
 mod job;
+mod job_events;
+mod job_view;
 mod jobs;
 pub mod lines;
 pub mod metrics;
+mod recordings;
 pub mod replicas;
 mod routes;
 pub mod validate;
@@ -48,6 +53,8 @@ const SHUTDOWN: Duration = Duration::from_secs(4);
 const LEAVE: Duration = Duration::from_secs(1);
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
+/// Listeners to events at once.
+const LISTENERS: usize = 256;
 
 /// Runs the role until it is told to stop.
 ///
@@ -84,6 +91,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(sweep(Arc::clone(&jobs), stop.clone()));
     tokio::spawn(reassign(Arc::clone(&jobs), shared.replicas.changes(), stop.clone()));
 
+    let (recordings, recordings_task) = recordings::Recordings::new(
+        args.recordings,
+        Duration::from_secs(args.recordings_rescan.into()),
+        shared.metrics.clone(),
+        stop.clone(),
+    );
+    tokio::spawn(recordings_task);
+
     let server = Arc::new(configure::Server {
         shared,
         jobs,
@@ -94,6 +109,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         synced,
         forwarder: forward::Forwarder::new(&identity)?,
         places: Arc::new(Semaphore::new(PLACES)),
+        listeners: Arc::new(Semaphore::new(LISTENERS)),
+        recordings,
         stop: stop.clone(),
     });
     let api = routes::routes(Arc::clone(&server));

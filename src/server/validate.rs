@@ -30,13 +30,13 @@ pub enum Refusal {
 }
 
 /// One field that is missing or of the wrong type.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// The path, starting with `body`.
+    /// Where it is: `body` and the path within it, or `header` and the header's name.
     pub loc: Vec<String>,
     /// A sentence for a person.
     pub msg: String,
-    /// `missing` or `type_error`.
+    /// `missing`, `type_error` or `value_error`.
     #[serde(rename = "type")]
     pub kind: &'static str,
 }
@@ -59,6 +59,25 @@ pub fn validate(body: &Value, pool: &str) -> Result<FocusJobSpec, Refusal> {
     let request = parse(body)?;
     let broken = broken_rules(&request);
     if broken.is_empty() { Ok(spec(&request, pool)) } else { Err(Refusal::Rules(broken)) }
+}
+
+/// Start and end of the time that `body` asks for, s since the Unix epoch.
+///
+/// # Errors
+/// Fields that are missing or mistyped, or an end that is not after the start.
+pub fn time_range(body: &Value) -> Result<(i64, i64), Refusal> {
+    let mut reader = Reader { errors: Vec::new() };
+    let Some(root) = body.as_object() else {
+        return Err(Refusal::Shape(vec![field_error(&[], "the body must be a JSON object", "type_error")]));
+    };
+    let start = reader.required(root, &[], "start_time");
+    let end = reader.required(root, &[], "end_time");
+    match (start, end) {
+        (Some(start), Some(end)) => {
+            time_order(start, end).map_or(Ok((start, end)), |broken| Err(Refusal::Rules(vec![broken])))
+        }
+        _ => Err(Refusal::Shape(reader.errors)),
+    }
 }
 
 /// The request as typed, before any rule.
@@ -266,16 +285,21 @@ fn axis_rules(request: &Request, broken: &mut Vec<String>) {
 fn time_rules(request: &Request, broken: &mut Vec<String>) {
     match (request.start, request.end) {
         (None, None) => {}
-        (Some(start), Some(end)) if start < 0 || end <= start => broken.push(format!(
-            "end_time must be after start_time, both in seconds since the Unix epoch, got {start} to {end}"
-        )),
-        (Some(_), Some(_)) => {}
+        (Some(start), Some(end)) => broken.extend(time_order(start, end)),
         _ => broken
             .push("start_time and end_time must be given together, or neither for a live view".to_owned()),
     }
 }
 
 /// Every number of `request` has been checked to fit.
+fn time_order(start: i64, end: i64) -> Option<String> {
+    (start < 0 || end <= start).then(|| {
+        format!(
+            "end_time must be after start_time, both in seconds since the Unix epoch, got {start} to {end}"
+        )
+    })
+}
+
 fn spec(request: &Request, pool: &str) -> FocusJobSpec {
     let fit = |n: i64| i32::try_from(n).unwrap_or(i32::MAX);
     FocusJobSpec {
@@ -433,6 +457,20 @@ mod tests {
         ] {
             let refused = validate(&with(change.clone()), "p").expect_err("refused");
             assert_eq!(refused, Refusal::Rules(vec![words.to_owned()]), "{change}");
+        }
+    }
+
+    #[test]
+    fn a_time_range_has_a_start_and_a_later_end() {
+        assert_eq!(time_range(&json!({"start_time": 5, "end_time": 6.0})), Ok((5, 6)));
+        for body in
+            [json!([]), json!({}), json!({"start_time": 5}), json!({"start_time": 5, "end_time": "6"})]
+        {
+            assert!(matches!(time_range(&body), Err(Refusal::Shape(_))), "{body}");
+        }
+        for (start, end) in [(5, 5), (6, 5), (-1, 5)] {
+            let refused = time_range(&json!({"start_time": start, "end_time": end}));
+            assert!(matches!(refused, Err(Refusal::Rules(_))), "{start} to {end}");
         }
     }
 

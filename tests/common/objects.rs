@@ -30,10 +30,14 @@ pub fn synthetic() -> Value {
 
 /// A pool `name` that runs the reference analyzer.
 pub async fn pool(world: &World, name: &str, source: Value, image: &str) {
+    create_pool(world, name, source, template(image)).await;
+}
+
+async fn create_pool(world: &World, name: &str, source: Value, template: Value) {
     let pool: AnalyzerPool = serde_json::from_value(json!({
         "apiVersion": "focus-operator.io/v1alpha1", "kind": "AnalyzerPool",
         "metadata": {"name": name},
-        "spec": {"source": source, "template": template(image)}
+        "spec": {"source": source, "template": template}
     }))
     .unwrap();
     let pools: Api<AnalyzerPool> = Api::namespaced(world.client.clone(), &world.namespace);
@@ -44,6 +48,21 @@ pub async fn pool(world: &World, name: &str, source: Value, image: &str) {
 pub async fn default_pool(world: &World) {
     pool(world, "default", synthetic(), &image()).await;
 }
+
+/// A pool `name` that plays the recordings of this repository, made from [`PAST`] on, and nothing live.
+pub async fn past_pool(world: &World, name: &str) {
+    let source = json!({"uri": "file:///past/", "sampleRateHz": 100.0, "channels": 4, "dxMeters": 2.0});
+    let mut template = template(&image());
+    let spec = &mut template["spec"];
+    spec["volumes"] = json!([{"name": "past", "hostPath": {"path": PAST_FOLDER, "type": "Directory"}}]);
+    spec["containers"][0]["volumeMounts"] = json!([{"name": "past", "mountPath": "/past", "readOnly": true}]);
+    create_pool(world, name, source, template).await;
+}
+
+/// The folder of those recordings.
+pub const PAST_FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/recordings");
+/// When they begin: 2026-01-01T00:00:00Z, s. They last until 10 s later, and from 30 s to 35 s later.
+pub const PAST: i64 = 1_767_225_600;
 
 pub fn image() -> String {
     from_env("FOCUS_TEST_IMAGE")

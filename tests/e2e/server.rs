@@ -11,29 +11,33 @@ use crate::common::objects::default_pool;
 use crate::common::process::Process;
 use crate::common::{World, broker, in_world, until};
 
-async fn server(world: &World) -> Process {
-    let server = Process::start(
-        &["server", "--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"],
-        &[("FOCUS_BROKER_URL", &broker::url())],
-    );
+pub async fn server(world: &World) -> Process {
+    server_with(world, &[]).await
+}
+
+/// The server with more options.
+pub async fn server_with(world: &World, options: &[&str]) -> Process {
+    let mut args = vec!["server", "--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"];
+    args.extend(options);
+    let server = Process::start(&args, &[("FOCUS_BROKER_URL", &broker::url())]);
     server.until_ready().await;
     server
 }
 
-fn request() -> Value {
+pub fn request() -> Value {
     json!({
         "displayTimeAxisDuration": 10, "nfftSelection": 1024, "channels": {"min": 1, "max": 50},
         "frequencyRange": {"min": 0, "max": 500}, "view_type": "MULTICHANNEL"
     })
 }
 
-async fn configure(server: &Process, request: &Value) -> (StatusCode, Value) {
+pub async fn configure(server: &Process, request: &Value) -> (StatusCode, Value) {
     let client = reqwest::Client::new();
     let answer = client.post(server.url("/focus-server/configure")).json(request).send().await.unwrap();
     (answer.status(), answer.json().await.unwrap())
 }
 
-async fn get(server: &Process, path: &str) -> reqwest::Response {
+pub async fn get(server: &Process, path: &str) -> reqwest::Response {
     reqwest::get(server.url(&format!("/focus-server/{path}"))).await.unwrap()
 }
 

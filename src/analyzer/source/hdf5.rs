@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use hdf5_reader::group::Group;
 use hdf5_reader::{Attribute, Dataset, Datatype, Hdf5File, SliceInfo, SliceInfoElem};
+use k8s_openapi::jiff::Timestamp;
 
 use super::SourceError;
 
@@ -15,6 +16,8 @@ pub struct Recording {
     pub rate_hz: f64,
     /// Distance between neighbouring channels, m, if the file tells.
     pub dx_m: Option<f64>,
+    /// Time of the first sample, µs since the Unix epoch, if the file tells.
+    pub start_us: Option<i64>,
     /// Samples of each channel.
     pub samples: u64,
     /// Channels.
@@ -33,6 +36,7 @@ pub struct Recording {
 /// What the formats say in their different ways.
 struct Layout {
     data: Dataset,
+    start_us: Option<i64>,
     rate_hz: Option<f64>,
     dx_m: Option<f64>,
     /// Names of the dimensions, as stored.
@@ -49,7 +53,7 @@ impl Recording {
     pub fn open(path: &str) -> Result<Self, SourceError> {
         let unknown = |why: &str| SourceError::UnknownFormat { path: path.to_owned(), why: why.to_owned() };
         let file = Hdf5File::open(path).map_err(|error| unreadable("opening recording", path, &error))?;
-        let Layout { data, rate_hz, dx_m, dimensions, scale, text } = layout(&file)
+        let Layout { data, start_us, rate_hz, dx_m, dimensions, scale, text } = layout(&file)
             .map_err(|error| unreadable("reading the metadata of recording", path, &error))?
             .ok_or_else(|| {
                 unknown(
@@ -71,6 +75,7 @@ impl Recording {
             path: path.to_owned(),
             rate_hz,
             dx_m,
+            start_us,
             samples,
             channels: usize::try_from(channels).map_err(|_| unknown("it has too many channels"))?,
             dtype,
@@ -148,7 +153,11 @@ fn prodml(acquisition: &Group) -> Result<Option<Layout>, hdf5_reader::error::Err
         .or_else(|| number(acquisition.attribute("PulseRate")));
     let maker = word(acquisition.attribute("ServiceCompanyName"));
     let version = word(acquisition.attribute("schemaVersion"));
+    let start = word(data.attribute("PartStartTime"))
+        .or_else(|| word(raw.dataset("RawDataTime").ok()?.attribute("PartStartTime")))
+        .or_else(|| word(acquisition.attribute("MeasurementStartTime")));
     Ok(Some(Layout {
+        start_us: start.and_then(|text| micros(&text)),
         rate_hz,
         dx_m: number(acquisition.attribute("SpatialSamplingInterval")),
         dimensions,
@@ -169,7 +178,13 @@ fn das_rcn(file: &Hdf5File, raw: &Group) -> Result<Layout, hdf5_reader::error::E
     let maker = word(interrogator.attribute("InterrogatorManufacturer"));
     let model = word(interrogator.attribute("InterrogatorModel"));
     let standard = word(file.group("DasMetadata")?.attribute("MetadataStandard"));
+    // The time of each sample, ns. The acquisition's own start may be that of an earlier file.
+    let first_ns = raw.dataset("DasTimeArray").ok().and_then(|times| first_integer(&times));
+    let start_us = first_ns
+        .map(|ns| ns / 1000)
+        .or_else(|| word(acquisition.attribute("AcquisitionStartTime")).and_then(|text| micros(&text)));
     Ok(Layout {
+        start_us,
         rate_hz: number(acquisition.attribute("AcquisitionSampleRate"))
             .or_else(|| number(acquisition.attribute("PulseRate"))),
         dx_m: number(acquisition.attribute("SpatialSamplingInterval")),
@@ -188,6 +203,7 @@ fn opto_das(root: &Group) -> Result<Layout, hdf5_reader::error::Error> {
     let version = root.dataset("fileVersion").ok().and_then(|version| first_number(&version));
     Ok(Layout {
         data: root.dataset("data")?,
+        start_us: scalar("time").filter(|time| time.is_finite()).map(|time| (time * 1e6).round() as i64),
         rate_hz: scalar("dt").map(|dt| 1.0 / dt),
         dx_m: scalar("dx"),
         dimensions,
@@ -224,6 +240,26 @@ fn number(attribute: Result<Attribute, hdf5_reader::error::Error>) -> Option<f64
         Err(_) => attribute.read_string().ok()?.trim().parse().ok()?,
     };
     value.is_finite().then_some(value)
+}
+
+/// A time such as `2019-05-31T08:38:50.626928+00:00`, µs since the Unix epoch; UTC where it does not say.
+fn micros(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let time: Timestamp = text.parse().or_else(|_| format!("{text}Z").parse()).ok()?;
+    Some(time.as_microsecond())
+}
+
+fn first_integer(dataset: &Dataset) -> Option<i64> {
+    let first = SliceInfo { selections: vec![SliceInfoElem::Slice { start: 0, end: 1, step: 1 }] };
+    match dataset.dtype() {
+        Datatype::FixedPoint { size: 8, signed: true, .. } => {
+            dataset.read_slice::<i64>(&first).ok()?.first().copied()
+        }
+        Datatype::FixedPoint { size: 8, signed: false, .. } => {
+            i64::try_from(*dataset.read_slice::<u64>(&first).ok()?.first()?).ok()
+        }
+        _ => None,
+    }
 }
 
 fn first_number(dataset: &Dataset) -> Option<f64> {
@@ -292,17 +328,18 @@ mod tests {
 
     #[test]
     fn real_recordings_are_read_whole() {
-        // File, samples, channels, Hz, m, type, description, sum, sum of absolute values.
-        type Case = (&'static str, u64, usize, f64, f64, &'static str, &'static str, f64, f64);
+        // File, samples, channels, Hz, m, type, description, sum, sum of absolute values, start in µs.
+        type Case = (&'static str, u64, usize, f64, f64, &'static str, &'static str, f64, f64, i64);
         #[rustfmt::skip]
         let cases: [Case; 3] = [
-            ("gdr_1.h5", 10_000, 10, 1000.0, 1.021, "float32", "Silixa, DAS-RCN v1.10", -23_742.0, 40_104_502.0),
+            ("gdr_1.h5", 10_000, 10, 1000.0, 1.021, "float32", "Silixa, DAS-RCN v1.10", -23_742.0, 40_104_502.0,
+                1_457_458_830_195_000),
             ("decimated_optodas.hdf5", 5000, 51, 500.0, 1.0213, "float32", "ASN, OptoDAS v8",
-                2.364_953_591_449_392_4e-5, 0.052_491_475_100_848_284),
+                2.364_953_591_449_392_4e-5, 0.052_491_475_100_848_284, 1_698_416_617_020_000),
             ("iDAS005_hdf5_example.626.h5", 1000, 1152, 1000.0, 1.020_95, "int16", "Silixa, PRODML 2.1",
-                14_192_701.0, 279_344_293.0),
+                14_192_701.0, 279_344_293.0, 1_559_291_930_626_928),
         ];
-        for (name, samples, channels, rate, dx, dtype, text, sum, absolute) in cases {
+        for (name, samples, channels, rate, dx, dtype, text, sum, absolute, start) in cases {
             let Some(path) = recording(name) else { continue };
             let found = Recording::open(&path).unwrap();
             assert_eq!(
@@ -311,7 +348,7 @@ mod tests {
                 "{name}"
             );
             assert!((found.rate_hz - rate).abs() < 1e-9 && (found.dx_m.unwrap() - dx).abs() < 1e-4, "{name}");
-            assert_eq!(found.text, text);
+            assert_eq!((found.text.as_str(), found.start_us), (text, Some(start)), "{name}");
             let all = found.read(0..samples, 0..channels).unwrap();
             let total: f64 = all.iter().map(|x| f64::from(*x)).sum();
             let total_absolute: f64 = all.iter().map(|x| f64::from(x.abs())).sum();
@@ -328,6 +365,19 @@ mod tests {
     fn channels_first_is_turned_around() {
         // Two channels of three samples.
         assert_eq!(transposed(&[1.0, 2.0, 3.0, 10.0, 20.0, 30.0], 2, 3), [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
+    }
+
+    #[test]
+    fn a_time_without_offset_is_utc() {
+        let at = Some(1_559_291_930_626_928);
+        for text in [
+            "2019-05-31T08:38:50.626928+00:00",
+            "2019-05-31T08:38:50.626928",
+            "2019-05-31T10:38:50.626928+02:00",
+        ] {
+            assert_eq!(micros(text), at, "{text}");
+        }
+        assert_eq!(micros("yesterday"), None);
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Where the samples come from: computed, or read from a recording.
 
 mod hdf5;
+mod history;
 mod replay;
 mod synthetic;
 
 use std::ops::Range;
 
 pub use hdf5::Recording;
+pub use history::History;
 pub use replay::Replay;
 pub use synthetic::Synthetic;
 
+use super::geometry::Geometry;
 use crate::api::AnalyzerSource;
 
 /// How far a recording's sample rate may be from the declared one, as a part of it.
@@ -72,6 +75,18 @@ pub enum SourceError {
         /// The declared rate, Hz.
         declared: f64,
     },
+    /// Nothing was recorded then.
+    #[error(
+        "opening recordings: {folder} has no recording of the time from {start} to {end} s since the Unix epoch; create a FocusJob for a time of which there is one"
+    )]
+    NoRecording {
+        /// The folder.
+        folder: String,
+        /// First second that was asked for.
+        start: i64,
+        /// End of the last second that was asked for.
+        end: i64,
+    },
     /// The declared number of channels is not the file's.
     #[error(
         "opening recording {path}: it has {found} channels and the AnalyzerPool declares {declared}; set source.channels to {found}"
@@ -95,9 +110,15 @@ impl SourceError {
             Self::UnknownFormat { .. } => "SourceFormatUnknown",
             Self::RecordingTooShort { .. } => "RecordingTooShort",
             Self::SampleRateMismatch { .. } => "SampleRateMismatch",
+            Self::NoRecording { .. } => "NoRecording",
             Self::ChannelCountMismatch { .. } => "ChannelCountMismatch",
         }
     }
+}
+
+/// Whether a recording's sample rate is the declared one, but for rounding.
+pub fn same_rate(found_hz: f64, declared_hz: f64) -> bool {
+    (found_hz / declared_hz - 1.0).abs() <= RATE_TOLERANCE
 }
 
 /// Rows of samples, one for each channel, into which a source writes a stretch of time.
@@ -139,6 +160,8 @@ pub enum Source {
     Synthetic(Box<Synthetic>),
     /// Read from a recording.
     Replay(Box<Replay>),
+    /// Past stretches of time, read from recordings.
+    History(Box<History>),
 }
 
 impl Source {
@@ -166,6 +189,19 @@ impl Source {
         Ok(Self::Replay(Box::new(Replay::open(path, declared, channels, nfft, looped)?)))
     }
 
+    /// Opens the declared recordings from `start_s` to `end_s`, seconds since the Unix epoch. Blocks on files.
+    ///
+    /// # Errors
+    /// When they cannot be read, are otherwise than declared, or there are none of that time.
+    pub fn open_past(
+        declared: &AnalyzerSource,
+        geometry: &Geometry,
+        start_s: i64,
+        end_s: i64,
+    ) -> Result<Self, SourceError> {
+        Ok(Self::History(Box::new(History::open(declared, geometry, start_s, end_s)?)))
+    }
+
     /// What the source says of itself.
     pub fn description(&self) -> Description {
         match self {
@@ -173,20 +209,39 @@ impl Source {
                 Description { dtype: "float32".to_owned(), text: "Synthetic fibre".to_owned() }
             }
             Self::Replay(replay) => replay.description(),
+            Self::History(history) => history.description(),
         }
     }
 
     /// The index of the first sample of a view that begins at sample `now` since the Unix epoch: that very
-    /// sample, so that all views of a source show the same at the same moment; 0 for a recording played once.
+    /// sample, so that all views of a source show the same at the same moment; 0 for what is played once.
     pub fn first_sample(&self, now: u64) -> u64 {
-        if self.end().is_some() { 0 } else { now }
+        match self {
+            Self::Synthetic(_) => now,
+            Self::Replay(replay) => replay.end().map_or(now, |_| 0),
+            Self::History(_) => 0,
+        }
     }
 
-    /// The index after the last sample; None when the source never ends.
-    pub fn end(&self) -> Option<u64> {
+    /// First sample of line `index` of a view that begins at sample `origin`; None when the source is over before
+    /// the line's end.
+    pub fn line_start(&self, index: u64, origin: u64, geometry: &Geometry) -> Option<u64> {
+        let start = origin + geometry.line_start(index);
         match self {
-            Self::Synthetic(_) => None,
-            Self::Replay(replay) => replay.end(),
+            Self::Synthetic(_) => Some(start),
+            Self::Replay(replay) => {
+                let end = start + geometry.nfft as u64;
+                replay.end().is_none_or(|last| end <= last).then_some(start)
+            }
+            Self::History(history) => history.line_start(index, geometry),
+        }
+    }
+
+    /// The past stretches of time, if that is what it is.
+    pub fn history(&self) -> Option<&History> {
+        match self {
+            Self::Synthetic(_) | Self::Replay(_) => None,
+            Self::History(history) => Some(history),
         }
     }
 
@@ -201,6 +256,7 @@ impl Source {
                 Ok(())
             }
             Self::Replay(replay) => replay.read(first, rows),
+            Self::History(history) => history.read(first, rows),
         }
     }
 }

@@ -69,12 +69,7 @@ impl Replay {
             let take = held.min(count - done);
             let width = self.channels.len();
             let from = (at - self.block_first) as usize * width;
-            let block = &self.block[from..from + take * width];
-            for (channel, row) in rows.part(done, done + take).iter_mut().enumerate() {
-                for (sample, moment) in row.iter_mut().zip(block.chunks_exact(width)) {
-                    *sample = moment[channel];
-                }
-            }
+            spread(&self.block[from..from + take * width], width, &mut rows.part(done, done + take));
             done += take;
         }
         Ok(())
@@ -93,20 +88,40 @@ impl Replay {
     }
 }
 
-fn check(recording: &Recording, declared: &AnalyzerSource, nfft: usize) -> Result<(), SourceError> {
-    let path = recording.path.clone();
-    let (found, wanted) = (recording.rate_hz, declared.sample_rate_hz);
-    if (found / wanted - 1.0).abs() > super::RATE_TOLERANCE {
-        return Err(SourceError::SampleRateMismatch { path, found, declared: wanted });
+/// Writes `block`, which is in the order of time, `width` channels at a time, into rows of one channel each.
+pub(super) fn spread(block: &[f32], width: usize, rows: &mut Rows<'_>) {
+    for (channel, row) in rows.iter_mut().enumerate() {
+        for (sample, moment) in row.iter_mut().zip(block.chunks_exact(width)) {
+            *sample = moment[channel];
+        }
     }
-    if usize::try_from(declared.channels) != Ok(recording.channels) {
-        return Err(SourceError::ChannelCountMismatch {
+}
+
+/// Refuses a recording whose sample rate or number of channels is not the declared one.
+pub(super) fn as_declared(
+    path: &str,
+    rate_hz: f64,
+    channels: usize,
+    declared: &AnalyzerSource,
+) -> Result<(), SourceError> {
+    let path = path.to_owned();
+    if !super::same_rate(rate_hz, declared.sample_rate_hz) {
+        return Err(SourceError::SampleRateMismatch {
             path,
-            found: recording.channels,
-            declared: declared.channels,
+            found: rate_hz,
+            declared: declared.sample_rate_hz,
         });
     }
+    if usize::try_from(declared.channels) != Ok(channels) {
+        return Err(SourceError::ChannelCountMismatch { path, found: channels, declared: declared.channels });
+    }
+    Ok(())
+}
+
+fn check(recording: &Recording, declared: &AnalyzerSource, nfft: usize) -> Result<(), SourceError> {
+    as_declared(&recording.path, recording.rate_hz, recording.channels, declared)?;
     if recording.samples < nfft as u64 {
+        let path = recording.path.clone();
         return Err(SourceError::RecordingTooShort { path, samples: recording.samples, nfft });
     }
     Ok(())

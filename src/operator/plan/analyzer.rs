@@ -60,7 +60,9 @@ pub fn decide(job: &FocusJob, observed: &Observed, old: &FocusJobStatus, now: Ti
         );
         return Decision::waiting(old, "PoolNotFound", message);
     };
-    if let Some(refusal) = view::refusal(&job.spec, &pool.spec.source) {
+    let source = &pool.spec.source;
+    if let Some(refusal) = view::refusal(&job.spec, source).or_else(|| view::time_refusal(&job.spec, source))
+    {
         return Decision::ended(old, "InvalidView", &refusal, true);
     }
     let Some(current) = observed.pods.iter().max_by_key(|pod| pod::attempt(pod)) else {

@@ -1,0 +1,51 @@
+//! `POST /configure`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+
+use super::document::{ConfigureRequest, DetailBody, ErrorBody, FieldsBody};
+use super::extract::{JsonBody, Received};
+use crate::server::answer::Configured;
+use crate::server::configure::{self, Server};
+use crate::server::error::ApiError;
+use crate::server::idempotency::Key;
+
+/// Makes a job and answers at once, without waiting for its pod, queue or consumer.
+///
+/// With `start_time` and `end_time` the view is historic: recordings of that time are played at the pace at
+/// which they happened, then the job ends by itself. Without, it is live.
+#[utoipa::path(
+    post, path = "/configure", tag = "jobs",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "A retry with the same key gets the same job, as long as that exists, and the header `Idempotency-Replayed`",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    request_body = ConfigureRequest,
+    responses(
+        (status = 200, description = "The job is made, or was made already for this key", body = Configured),
+        (status = 400, description = "A rule is broken; `details` tells all that are", body = ErrorBody),
+        (status = 404, description = "A historic view of a time without recording", body = ErrorBody),
+        (status = 408, description = "The body did not arrive in time", body = DetailBody),
+        (status = 413, description = "A body above 64 KiB", body = DetailBody),
+        (status = 422, description = "Fields missing or mistyped, or a key that another view has used", body = FieldsBody),
+        (status = 429, description = "All windows have live jobs", body = ErrorBody, headers(("Retry-After" = u32))),
+        (status = 503, description = "Something that the server needs is not there", body = ErrorBody, headers(("Retry-After" = u32))),
+    )
+)]
+pub async fn configure(
+    State(server): State<Arc<Server>>,
+    received: Received,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody,
+) -> Result<Response, ApiError> {
+    let key = Key::of(&headers)?;
+    // In a task of its own: a client that goes away does not leave a job half entered.
+    let configured = tokio::spawn(configure::configure(server, request, received, key));
+    let (answer, replayed) =
+        configured.await.map_err(|error| ApiError::unavailable("Internal", error.to_string()))??;
+    let header = replayed.then_some([("idempotency-replayed", "true")]);
+    Ok((header, Json(answer)).into_response())
+}
