@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use super::store::StoreArgs;
+
 /// Command line. Every option can be given in the environment too.
 #[derive(clap::Args, Clone)]
 pub struct Args {
@@ -37,6 +39,9 @@ pub struct Args {
     /// Port that clients are told to stream from (`stream_port` of the answers).
     #[arg(long, env = "FOCUS_STREAM_PORT", default_value_t = 50051)]
     pub stream_port: u16,
+    /// Where jobs are recorded.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Where the broker's address comes from. Shows no secret when printed.

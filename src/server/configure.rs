@@ -1,28 +1,35 @@
-//! What `POST /configure` does: validate, take a window, create the FocusJob.
+//! What `POST /configure` does: validate, take a window, store the job, create the FocusJob.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::answer::{self, Configured, StreamAddress};
 use super::consumer::Shared;
 use super::error::ApiError;
 use super::job::Expected;
 use super::jobs::Jobs;
+use super::retry::Retry;
 use super::routes::Received;
+use super::store::{Claim, JobStore, StoreError};
 use super::validate::validate;
-use super::windows::{Reservation, Windows, job_id};
+use super::windows::{Windows, job_id};
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, names, view};
 
 /// How many names are tried when others have taken them.
 const NAMES: i64 = 8;
+/// First pause between two tries to take back a job.
+const FIRST_UNDO: Duration = Duration::from_millis(500);
+/// Longest pause between two tries to take back a job.
+const LONGEST_UNDO: Duration = Duration::from_secs(10);
 
 /// Which watches have been read for the first time.
 #[derive(Default)]
@@ -59,6 +66,8 @@ pub struct Server {
     pub shared: Arc<Shared>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// Where jobs are recorded.
+    pub store: JobStore,
     /// The windows.
     pub windows: Windows,
     /// How many there are.
@@ -92,9 +101,7 @@ pub async fn configure(
     if spec.start_time.is_some() {
         return Err(ApiError::NoRecording);
     }
-    let reservation =
-        server.windows.reserve(|| server.jobs.windows()).ok_or(ApiError::NoWindow(server.window_count))?;
-    let name = create(&server, &spec, &source, &reservation, &received).await?;
+    let name = make(&server, &spec, &source, Arc::new(request), &received).await?;
     server.shared.metrics.configure.observe(received.instant.elapsed().as_secs_f64());
     info!(job = name, "configured");
     Ok(answer::configured(&name, &spec, &source, &server.stream))
@@ -110,32 +117,91 @@ fn source(server: &Server) -> Result<AnalyzerSource, ApiError> {
     })
 }
 
-/// Creates the job under the first free name and enters it; gives the name.
-async fn create(
-    server: &Server,
+/// Gives the job a window, has it stored, and creates it; gives its name.
+async fn make(
+    server: &Arc<Server>,
     spec: &FocusJobSpec,
     source: &AnalyzerSource,
-    reservation: &Reservation,
+    request: Arc<Value>,
     received: &Received,
 ) -> Result<String, ApiError> {
-    for bump in 0..NAMES {
-        let name = job_id(reservation.window(), received.at.as_millisecond() + bump);
-        let expected = Expected { received: received.instant, source: source.clone() };
-        server.jobs.expect(&name, expected);
-        match server.shared.cluster.create(&object(&name, spec, reservation.window(), received.at)).await {
-            Ok(object) => {
-                server.jobs.made(object);
-                return Ok(name);
+    let deadline = server.store.deadline();
+    let mut taken = BTreeSet::new();
+    let mut bump = 0;
+    while bump < NAMES {
+        let live = || server.jobs.windows().union(&taken).copied().collect();
+        let reservation = server.windows.reserve(live).ok_or(ApiError::NoWindow(server.window_count))?;
+        let window = reservation.window();
+        let name = job_id(window, received.at.as_millisecond() + bump);
+        let namespace = server.shared.cluster.namespace.clone();
+        let request = Arc::clone(&request);
+        let claim = Claim { namespace, job: name.clone(), window, request, configured_at: received.at };
+        match server.store.claim(&claim, deadline).await {
+            Ok(()) => {}
+            Err(StoreError::WindowTaken) => {
+                taken.insert(window);
+                continue;
             }
-            Err(error) => {
-                server.jobs.unexpect(&name);
-                if error.code() != Some(409) {
-                    return Err(error.into_api_error());
-                }
+            Err(StoreError::IdTaken) => {
+                bump += 1;
+                continue;
             }
+            Err(error) => return Err(ApiError::unavailable("StoreUnavailable", error.to_string())),
         }
+        if create(server, &name, &object(&name, spec, window, received.at), source, received).await? {
+            return Ok(name);
+        }
+        bump += 1;
     }
     Err(ApiError::unavailable("NamesTaken", format!("{NAMES} job ids in a row were taken")))
+}
+
+/// Creates the job and enters it; false when the name is taken. If it fails, nothing stays behind.
+async fn create(
+    server: &Arc<Server>,
+    name: &str,
+    object: &FocusJob,
+    source: &AnalyzerSource,
+    received: &Received,
+) -> Result<bool, ApiError> {
+    let expected = Expected { received: received.instant, source: source.clone() };
+    server.jobs.expect(name, expected);
+    let error = match server.shared.cluster.create(object).await {
+        Ok(object) => {
+            server.jobs.made(object);
+            return Ok(true);
+        }
+        Err(error) => error,
+    };
+    server.jobs.unexpect(name);
+    match error.code() {
+        Some(code) => {
+            server.store.discard(&server.shared.cluster.namespace, name);
+            if code == 409 { Ok(false) } else { Err(error.into_api_error()) }
+        }
+        // Nobody knows whether it was made.
+        None => {
+            tokio::spawn(undo(Arc::clone(server), name.to_owned(), received.at));
+            Err(error.into_api_error())
+        }
+    }
+}
+
+/// Takes away what a creation without an answer may have made: the client has been told that it failed.
+async fn undo(server: Arc<Server>, name: String, received: Timestamp) {
+    let mut retry = Retry::new(FIRST_UNDO, LONGEST_UNDO);
+    while let Some(Err(error)) =
+        server.stop.run_until_cancelled(server.shared.cluster.undo(&name, &clock(received))).await
+    {
+        warn!(job = name, %error, "taking back a job whose creation was not confirmed");
+        server.stop.run_until_cancelled(tokio::time::sleep(retry.next())).await;
+    }
+    server.store.discard(&server.shared.cluster.namespace, &name);
+}
+
+/// The value of the annotation that tells when the request was received.
+fn clock(received: Timestamp) -> String {
+    format!("{received:.6}")
 }
 
 fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> FocusJob {
@@ -146,7 +212,7 @@ fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> 
             (names::WINDOW_LABEL.to_owned(), window.to_string()),
             ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
         ])),
-        annotations: Some(BTreeMap::from([(names::CONFIGURED_AT.to_owned(), format!("{received:.6}"))])),
+        annotations: Some(BTreeMap::from([(names::CONFIGURED_AT.to_owned(), clock(received))])),
         finalizers: Some(vec![names::FINALIZER.to_owned()]),
         ..ObjectMeta::default()
     };

@@ -34,12 +34,13 @@ impl Dropped {
 }
 
 /// Routes and the codes that they answer.
-const ANSWERS: [(&str, &[&str]); 5] = [
+const ANSWERS: [(&str, &[&str]); 6] = [
     ("ack", &["200"]),
     ("configure", &["200", "400", "404", "413", "422", "429", "503"]),
     ("metadata", &["200", "400", "404", "503"]),
     ("waterfall", &["200", "201", "208", "400", "404", "503"]),
     ("job", &["200", "404", "503"]),
+    ("history", &["200", "400", "501", "503"]),
 ];
 
 /// All metrics.

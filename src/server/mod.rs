@@ -17,6 +17,7 @@ pub mod lines;
 pub mod metrics;
 mod retry;
 mod routes;
+pub mod store;
 pub mod validate;
 mod wait;
 mod watches;
@@ -41,6 +42,8 @@ use crate::{health, shutdown};
 
 /// Longest shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(4);
+/// Longest wait for broker and store to take their leave, after that.
+const FAREWELL: Duration = Duration::from_millis(1200);
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
 
@@ -66,11 +69,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let synced = Arc::new(configure::Synced::default());
     let (pools, pools_task) = watches::pools(cluster.pools.clone(), Arc::clone(&synced), stop.clone());
     tokio::spawn(pools_task);
+    let (store, store_tasks) = {
+        let (jobs, synced) = (cluster.jobs.clone(), Arc::clone(&synced));
+        let synced = move || synced.jobs();
+        store::JobStore::start(&args.store, &registry, jobs, &cluster.namespace, synced, &stop).await?
+    };
     let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, identity });
     let jobs = Arc::new(jobs::Jobs::new(Arc::clone(&shared), stop.clone()));
     tokio::spawn(watches::jobs(
         shared.cluster.jobs.clone(),
         Arc::clone(&jobs),
+        store.clone(),
         Arc::clone(&synced),
         stop.clone(),
     ));
@@ -79,6 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let server = Arc::new(configure::Server {
         shared,
         jobs,
+        store,
         windows: windows::Windows::new(args.windows),
         window_count: args.windows,
         pool: args.pool,
@@ -93,7 +103,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("listening on {}; choose another with --listen", args.listen))?;
     info!(listen = %args.listen, "the Focus Server is listening");
     serve(listener, router, stop).await?;
-    let _ = tokio::time::timeout(Duration::from_secs(1), broker_task).await;
+    let farewells = async { tokio::join!(broker_task, store_tasks.join_all()) };
+    let _ = tokio::time::timeout(FAREWELL, farewells).await;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use super::error::ApiError;
 use super::job::{Awaited, Job, Stage};
 use super::jobs::explain;
 use super::metrics::Metrics;
+use super::store::history;
 use super::{validate, wait, waterfall};
 
 /// Largest body of a request, bytes.
@@ -39,6 +40,7 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/metadata/{job_id}", counted("metadata", get(metadata)))
         .route("/waterfall/{job_id}/{row_count}", counted("waterfall", get(rows)))
         .route("/job/{job_id}", counted("job", delete(delete_job)))
+        .route("/history", counted("history", get(history)))
         .layer(DefaultBodyLimit::max(MAX_BODY));
     Router::new().nest("/focus-server", api).with_state(server)
 }
@@ -169,6 +171,19 @@ async fn delete_job(
         return Err(unknown(&server));
     }
     Ok(Json(json!({ "status": "deleted", "job_id": id })))
+}
+
+async fn history(
+    State(server): State<Arc<Server>>,
+    Query(parameters): Query<history::Parameters>,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    let query = history::Query::of(&parameters).map_err(ApiError::Rule)?;
+    match server.store.history(&query).await {
+        None => Err(ApiError::NoHistory),
+        Some(records) => {
+            records.map(Json).map_err(|error| ApiError::unavailable("StoreUnavailable", error.to_string()))
+        }
+    }
 }
 
 fn unknown(server: &Server) -> ApiError {
