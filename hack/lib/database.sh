@@ -8,13 +8,12 @@ DATABASE_URL="mongodb://127.0.0.1:$DATABASE_PORT/?directConnection=true"
 # shellcheck disable=SC2034 # process.sh uses it
 PIDS=$DATABASE/pids
 
-# Syncing on commit: a test kills the server and wants to find what it confirmed.
 start_database() {
     mkdir -p "$DATABASE/data"
     # Named, or it would read one that it finds elsewhere.
     : >"$DATABASE/secantusd.toml"
     start_part database "$PYTHON_TOOLS/secantusd-py" --config "$DATABASE/secantusd.toml" --host 127.0.0.1 --port "$DATABASE_PORT" \
-        --storage-path "$DATABASE/data" --sync-on-commit --log-level WARNING
+        --storage-path "$DATABASE/data" --log-level WARNING
 }
 
 # database_healthy: a ping is answered.

@@ -175,12 +175,12 @@ async fn create(
     };
     server.jobs.unexpect(name);
     match error.code() {
-        Some(code) => {
+        Some(code @ 400..500) => {
             server.store.discard(&server.shared.cluster.namespace, name);
             if code == 409 { Ok(false) } else { Err(error.into_api_error()) }
         }
         // Nobody knows whether it was made.
-        None => {
+        Some(_) | None => {
             tokio::spawn(undo(Arc::clone(server), name.to_owned(), received.at));
             Err(error.into_api_error())
         }

@@ -148,6 +148,7 @@ fn awaited(server: Arc<configure::Server>) -> health::Awaited {
         if !server.shared.broker.connected() {
             awaited.push(format!("the broker: {}", server.shared.broker.problem()));
         }
+        awaited.extend(server.store.awaited());
         awaited
     })
 }

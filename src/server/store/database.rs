@@ -92,6 +92,11 @@ impl Database {
         self.jobs.borrow().clone().ok_or_else(problem)
     }
 
+    /// Whether it has ever been reached.
+    pub fn was_reached(&self) -> bool {
+        self.jobs.borrow().is_some()
+    }
+
     /// Why the database was not reached.
     pub fn problem(&self) -> String {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -60,9 +60,13 @@ pub enum JobStore {
     MongoDb(MongoDb),
 }
 
+/// How long a new server waits for its database before it says that it is ready without it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The MongoDB store.
 #[derive(Clone)]
 pub struct MongoDb {
+    started: Instant,
     database: Arc<Database>,
     records: Arc<Records>,
     time_out: Duration,
@@ -95,7 +99,15 @@ impl JobStore {
         tasks.spawn(writer::write(Arc::clone(&database), Arc::clone(&records), stop.clone()));
         tasks.spawn(writer::sweep(Arc::clone(&database), Arc::clone(&records), jobs, synced, stop.clone()));
         let time_out = Duration::from_millis(args.store_timeout_ms);
-        Ok((Self::MongoDb(MongoDb { database, records, time_out }), tasks))
+        Ok((Self::MongoDb(MongoDb { started: Instant::now(), database, records, time_out }), tasks))
+    }
+
+    /// What a server that has just started should wait for before it takes requests: it would refuse to configure.
+    /// It does not wait long, for without the database it can still serve the jobs that run.
+    pub fn awaited(&self) -> Option<String> {
+        let Self::MongoDb(store) = self else { return None };
+        let wait = !store.database.was_reached() && store.started.elapsed() < PATIENCE;
+        wait.then(|| format!("the database: {}", store.database.problem()))
     }
 
     /// When the claims of a request that begins to be stored now must be done.
