@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use crate::broker::BrokerArgs;
 
+use super::store::StoreArgs;
+
 /// Command line. Every option can be given in the environment too.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone)]
 pub struct Args {
     /// Address and port of the HTTP API, `/livez`, `/readyz` and `/metrics`.
     #[arg(long, env = "FOCUS_LISTEN", default_value = "0.0.0.0:8080")]
@@ -46,4 +48,7 @@ pub struct Args {
     /// The broker.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Where jobs are recorded.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }

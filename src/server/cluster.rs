@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, VersionMatch};
-use kube::{Client, Config};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, VersionMatch};
+use kube::{Client, Config, ResourceExt};
 use serde_json::json;
 
 use super::error::ApiError;
@@ -123,6 +123,24 @@ impl Cluster {
     /// Refusal, or no answer in time.
     pub async fn bind(&self, name: &str, uid: &str, replica: &str) -> Result<(), ClusterError> {
         self.annotate("binding the FocusJob to this replica", name, uid, (names::SERVER, replica)).await
+    }
+
+    /// Deletes the job of this name if it was asked for at `configured_at`: another of its name is left alone.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn undo(&self, name: &str, configured_at: &str) -> Result<(), ClusterError> {
+        let found = call("looking for the FocusJob", self.jobs.get_opt(name)).await?;
+        let ours = |job: &FocusJob| {
+            job.annotations().get(names::CONFIGURED_AT).is_some_and(|at| at == configured_at)
+        };
+        let Some(job) = found.filter(ours) else { return Ok(()) };
+        let preconditions = Preconditions { uid: job.uid(), resource_version: None };
+        let params = DeleteParams::default().preconditions(preconditions);
+        match call("deleting the FocusJob", self.jobs.delete(name, &params)).await {
+            Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Asks the operator to end the job of this name and uid. A job that is gone, or another of its name, is left

@@ -1,12 +1,9 @@
-//! What `POST /configure` does: validate, take a window, create the FocusJob.
+//! What `POST /configure` does: validate, find what an earlier request made, or have the job made.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +14,14 @@ use super::consumer::Shared;
 use super::error::ApiError;
 use super::forward::Forwarder;
 use super::idempotency::{self, Key};
-use super::job::Expected;
 use super::jobs::Jobs;
+use super::make::{Wanted, make};
 use super::recordings::Recordings;
-use super::replicas::Replicas;
 use super::routes::Received;
+use super::store::JobStore;
 use super::validate::validate;
-use super::windows::{Reservation, Windows, job_id};
-use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, names, view};
-
-/// How many names are tried when others have taken them.
-const NAMES: i64 = 8;
+use super::windows::Windows;
+use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, view};
 
 /// Which watches have been read for the first time.
 #[derive(Default)]
@@ -64,6 +58,8 @@ pub struct Server {
     pub shared: Arc<Shared>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// Where jobs are recorded.
+    pub store: JobStore,
     /// The windows.
     pub windows: Windows,
     /// How many there are.
@@ -110,9 +106,8 @@ pub async fn configure(
     if let Some(job) = earlier(&server, key.as_ref(), &spec).await? {
         return Ok((answer(&job.name_any()), true));
     }
-    let reservation =
-        server.windows.reserve(|| server.jobs.windows()).ok_or(ApiError::NoWindow(server.window_count))?;
-    let made = create(&server, &spec, &source, &reservation, &received, key.as_ref()).await?;
+    let wanted = Wanted { spec: &spec, source: &source, request: Arc::new(request), key: key.as_ref() };
+    let made = make(&server, &wanted, &received).await?;
     let name = made.name_any();
     if let Some(key) = &key
         && !key.is_first(&server.shared.cluster, &made).await?
@@ -185,85 +180,4 @@ pub fn source(server: &Server) -> Result<AnalyzerSource, ApiError> {
     server.shared.source(&server.pool).ok_or_else(|| {
         ApiError::unavailable("NoSource", format!("there is no AnalyzerPool named {}", server.pool))
     })
-}
-
-/// Creates the job under the first free name and enters it.
-async fn create(
-    server: &Server,
-    spec: &FocusJobSpec,
-    source: &AnalyzerSource,
-    reservation: &Reservation,
-    received: &Received,
-    key: Option<&Key>,
-) -> Result<FocusJob, ApiError> {
-    let replicas = &server.shared.replicas;
-    for bump in 0..NAMES {
-        let name = job_id(reservation.window(), received.at.as_millisecond() + bump);
-        let expected = Expected { received: received.instant, source: source.clone() };
-        server.jobs.expect(&name, expected);
-        let object = object(&name, spec, reservation.window(), received.at, key, replicas);
-        match server.shared.cluster.create(&object).await {
-            Ok(object) => {
-                server.jobs.made(object.clone());
-                return Ok(object);
-            }
-            Err(error) => {
-                server.jobs.unexpect(&name);
-                if error.code() != Some(409) {
-                    return Err(error.into_api_error());
-                }
-            }
-        }
-    }
-    Err(ApiError::unavailable("NamesTaken", format!("{NAMES} job ids in a row were taken")))
-}
-
-fn object(
-    name: &str,
-    spec: &FocusJobSpec,
-    window: u16,
-    received: Timestamp,
-    key: Option<&Key>,
-    replicas: &Replicas,
-) -> FocusJob {
-    let key = key.map(|key| (names::KEY_LABEL.to_owned(), key.label.clone()));
-    let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), format!("{received:.6}"))]);
-    if !replicas.are_one() {
-        annotations.insert(names::SERVER.to_owned(), replicas.own().to_owned());
-    }
-    let mut job = FocusJob::new(name, spec.clone());
-    job.metadata = ObjectMeta {
-        name: Some(name.to_owned()),
-        labels: Some(
-            BTreeMap::from([
-                (names::WINDOW_LABEL.to_owned(), window.to_string()),
-                ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
-            ])
-            .into_iter()
-            .chain(key)
-            .collect(),
-        ),
-        annotations: Some(annotations),
-        finalizers: Some(vec![names::FINALIZER.to_owned()]),
-        ..ObjectMeta::default()
-    };
-    job
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::answer::tests::spec;
-
-    #[test]
-    fn the_job_carries_window_clock_and_finalizer() {
-        let at: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().expect("a time");
-        let key = Key { label: "ba78".to_owned() };
-        let job = object("18-3", &spec(8), 18, at, Some(&key), &Replicas::alone("a"));
-        let annotations = job.metadata.annotations.unwrap_or_default();
-        assert_eq!(annotations[names::CONFIGURED_AT], "2026-01-02T03:04:05.678901Z");
-        let labels = job.metadata.labels.unwrap_or_default();
-        assert_eq!((&*labels[names::WINDOW_LABEL], &*labels[names::KEY_LABEL]), ("18", "ba78"));
-        assert_eq!(job.metadata.finalizers.unwrap_or_default(), [names::FINALIZER]);
-    }
 }

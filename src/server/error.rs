@@ -51,6 +51,9 @@ pub enum ApiError {
     /// No job of that id has a consumer: 404.
     #[error("{}: {}", .0.reason, .0.message)]
     NoConsumer(Awaited),
+    /// This server keeps no records of past jobs: 501.
+    #[error("this server keeps no records of past jobs: it was started without --mongodb-uri")]
+    NoHistory,
     /// Something that the server needs is not there: 503.
     #[error("{reason}: {message}")]
     Unavailable {
@@ -105,6 +108,10 @@ impl IntoResponse for ApiError {
             Self::NoRecording => {
                 (StatusCode::NOT_FOUND, Json(json!({ "error": "No recording found in given time range" })))
                     .into_response()
+            }
+            Self::NoHistory => {
+                let body = json!({ "error": "No history", "details": self.to_string() });
+                (StatusCode::NOT_IMPLEMENTED, Json(body)).into_response()
             }
             Self::NoWindow(_) => {
                 let details = format!("{self}; end one or try again later");
@@ -183,6 +190,7 @@ mod tests {
             (ApiError::KeyReused("0-1".to_owned()), 422),
             (ApiError::NoRecording, 404),
             (ApiError::NoWindow(30), 429),
+            (ApiError::NoHistory, 501),
             (ApiError::unavailable("NoSource", ""), 503),
         ] {
             assert_eq!(error.into_response().status().as_u16(), status);

@@ -41,7 +41,7 @@ impl Dropped {
 pub struct Route(&'static str);
 
 /// Paths as the router has them, their routes, and the codes that these answer.
-const ROUTES: [(&str, &str, &[&str]); 11] = [
+const ROUTES: [(&str, &str, &[&str]); 12] = [
     ("/focus-server/ack", "ack", &["200"]),
     ("/focus-server/channels", "channels", &["200", "503"]),
     ("/focus-server/live_metadata", "live_metadata", &["200", "503"]),
@@ -57,6 +57,7 @@ const ROUTES: [(&str, &str, &[&str]); 11] = [
     ("/focus-server/jobs", "jobs", &["200", "400", "503"]),
     ("/focus-server/jobs/{job_id}", "job_details", &["200", "404", "503"]),
     ("/focus-server/jobs/{job_id}/events", "events", &["200", "204", "404", "503"]),
+    ("/focus-server/history", "history", &["200", "400", "501", "503"]),
 ];
 
 impl Route {

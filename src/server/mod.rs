@@ -18,10 +18,12 @@ mod job_events;
 mod job_view;
 mod jobs;
 pub mod lines;
+mod make;
 pub mod metrics;
 mod recordings;
 pub mod replicas;
 mod routes;
+pub mod store;
 pub mod validate;
 mod wait;
 mod watches;
@@ -49,8 +51,8 @@ use crate::{health, shutdown, telemetry};
 
 /// Longest shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(4);
-/// Longest leave-taking from broker and replicas.
-const LEAVE: Duration = Duration::from_secs(1);
+/// Longest leave-taking from broker, replicas and store.
+const LEAVE: Duration = Duration::from_millis(1200);
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
 /// Listeners to events at once.
@@ -80,11 +82,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let synced = Arc::new(configure::Synced::default());
     let (pools, pools_task) = watches::pools(cluster.pools.clone(), Arc::clone(&synced), stop.clone());
     tokio::spawn(pools_task);
+    let (store, store_tasks) = {
+        let synced = Arc::clone(&synced);
+        let synced = move || synced.jobs();
+        store::JobStore::start(&args.store, &registry, &cluster, &replicas, synced, &stop).await?
+    };
     let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, replicas });
     let jobs = Arc::new(jobs::Jobs::new(Arc::clone(&shared), stop.clone()));
     tokio::spawn(watches::jobs(
         shared.cluster.jobs.clone(),
         Arc::clone(&jobs),
+        store.clone(),
         Arc::clone(&synced),
         stop.clone(),
     ));
@@ -102,6 +110,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let server = Arc::new(configure::Server {
         shared,
         jobs,
+        store,
         windows: windows::Windows::new(args.windows),
         window_count: args.windows,
         pool: args.pool,
@@ -122,7 +131,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener = listen_on(args.listen, "--listen").await?;
     info!(listen = %args.listen, "the Focus Server is listening");
     serve(listener, router, stop).await?;
-    let leave = async { tokio::join!(broker_task, member) };
+    let leave = async { tokio::join!(broker_task, member, store_tasks.join_all()) };
     let _ = tokio::time::timeout(LEAVE, leave).await;
     Ok(())
 }
@@ -206,6 +215,7 @@ fn awaited(server: Arc<configure::Server>) -> health::Awaited {
         if !server.shared.broker.connected() {
             awaited.push(format!("the broker: {}", server.shared.broker.problem()));
         }
+        awaited.extend(server.store.awaited());
         awaited
     })
 }

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::configure::Synced;
 use super::jobs::Jobs;
+use super::store::JobStore;
 use crate::api::{AnalyzerPool, FocusJob};
 
 /// Length of one watch call, s: a connection that died silently is noticed soon after.
@@ -22,16 +23,29 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_S)
 }
 
-/// Feeds `jobs` from the watch until `stop`.
-pub async fn jobs(api: Api<FocusJob>, jobs: Arc<Jobs>, synced: Arc<Synced>, stop: CancellationToken) {
+/// Feeds `jobs` and the records in `records` from the watch until `stop`.
+pub async fn jobs(
+    api: Api<FocusJob>,
+    jobs: Arc<Jobs>,
+    records: JobStore,
+    synced: Arc<Synced>,
+    stop: CancellationToken,
+) {
     let (store, writer) = reflector::store();
     let stream = reflector::reflector(writer, watcher(api, config())).default_backoff();
     let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
     while let Some(event) = stream.next().await {
         match event {
-            Ok(Event::Apply(job)) => jobs.apply(Arc::new(job)),
-            Ok(Event::Delete(job)) => jobs.remove(&job.name_any(), job.uid().as_deref()),
+            Ok(Event::Apply(job)) => {
+                records.saw(&job);
+                jobs.apply(Arc::new(job));
+            }
+            Ok(Event::Delete(job)) => {
+                records.gone(&job);
+                jobs.remove(&job.name_any(), job.uid().as_deref());
+            }
             Ok(Event::InitDone) => {
+                records.resync(&store.state());
                 jobs.resync(&store.state());
                 synced.set_jobs();
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
+use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
 
 use crate::api::FocusJob;
 use crate::server::cluster::{Cluster, ClusterError, call};
@@ -25,8 +25,8 @@ pub struct WindowLeases {
 
 impl WindowLeases {
     /// The Leases in the namespace of `cluster`.
-    pub fn new(client: Client, cluster: &Cluster) -> Self {
-        let leases = Api::namespaced(client, &cluster.namespace);
+    pub fn new(cluster: &Cluster) -> Self {
+        let leases = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         Self { leases, jobs: cluster.jobs.clone() }
     }
 

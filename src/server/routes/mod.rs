@@ -4,6 +4,7 @@ mod configure;
 mod document;
 mod events;
 mod extract;
+mod history;
 mod job;
 mod jobs;
 mod layers;
@@ -59,6 +60,7 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(job::delete_job))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::one))
+        .routes(routes!(history::history))
         .layer(from_fn(layers::bounded));
     // These wait as long as they are asked to.
     let waiting = OpenApiRouter::new().routes(routes!(job::metadata)).routes(routes!(events::events));
@@ -102,6 +104,7 @@ mod tests {
             "jobs",
             "jobs/{job_id}",
             "jobs/{job_id}/events",
+            "history",
         ] {
             let found = paths.get(&format!("{BASE}/{path}"));
             let operations =
@@ -110,7 +113,7 @@ mod tests {
                 assert!(operation["summary"].as_str().is_some_and(|words| !words.is_empty()), "{path}");
             }
         }
-        assert_eq!(paths.len(), 11);
+        assert_eq!(paths.len(), 12);
         let request = &document["components"]["schemas"]["ConfigureRequest"];
         for field in [
             "view_type",

@@ -1,0 +1,202 @@
+//! What is to be written of each job when the database can take it: bounded, by job, in order. Pure.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::snapshot::Snapshot;
+
+/// Most jobs that wait.
+pub const MOST_JOBS: usize = 10_000;
+/// Most changes of one job that wait.
+const MOST_CHANGES: usize = 16;
+/// A job's changes are given up when the database, reachable, has refused them this often.
+const MOST_REFUSALS: u32 = 5;
+
+/// Why something will not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Too many jobs wait.
+    Full,
+    /// A job has changed too often: one of the states between is left out.
+    Change,
+    /// The database refuses it.
+    Refused,
+}
+
+impl Lost {
+    /// Every cause.
+    pub const ALL: [Lost; 3] = [Lost::Full, Lost::Change, Lost::Refused];
+
+    /// The word that the metric shows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lost::Full => "full",
+            Lost::Change => "change",
+            Lost::Refused => "refused",
+        }
+    }
+}
+
+/// What waits of one job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pending {
+    /// Its changes, the oldest first.
+    pub changes: VecDeque<Snapshot>,
+    /// Its record is to be removed: the job was never made.
+    pub discard: bool,
+    refusals: u32,
+}
+
+/// The jobs that wait, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: HashMap<String, Pending>,
+    order: VecDeque<String>,
+}
+
+impl Outbox {
+    /// Jobs that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Adds a change.
+    pub fn change(&mut self, change: Snapshot) -> Option<Lost> {
+        let Some(pending) = self.entry(&change.id) else { return Some(Lost::Full) };
+        pending.add(change)
+    }
+
+    /// Has the record `id` removed.
+    pub fn discard(&mut self, id: &str) -> Option<Lost> {
+        let Some(pending) = self.entry(id) else { return Some(Lost::Full) };
+        pending.discard = true;
+        None
+    }
+
+    /// Takes the first `most` jobs out.
+    pub fn take(&mut self, most: usize) -> Vec<(String, Pending)> {
+        let count = most.min(self.order.len());
+        let first: Vec<String> = self.order.drain(..count).collect();
+        first.into_iter().filter_map(|id| self.waiting.remove_entry(&id)).collect()
+    }
+
+    /// Puts back, behind the others, what could not be written. `refused`: the database could be reached.
+    pub fn put_back(&mut self, id: &str, mut old: Pending, refused: bool) -> Option<Lost> {
+        old.refusals += u32::from(refused);
+        if old.refusals >= MOST_REFUSALS {
+            return Some(Lost::Refused);
+        }
+        let Some(pending) = self.entry(id) else { return Some(Lost::Full) };
+        let newer = std::mem::replace(pending, old);
+        pending.discard |= newer.discard;
+        newer.changes.into_iter().filter_map(|change| pending.add(change)).last()
+    }
+
+    fn entry(&mut self, id: &str) -> Option<&mut Pending> {
+        if !self.waiting.contains_key(id) {
+            if self.waiting.len() >= MOST_JOBS {
+                return None;
+            }
+            self.order.push_back(id.to_owned());
+        }
+        Some(self.waiting.entry(id.to_owned()).or_default())
+    }
+}
+
+impl Pending {
+    fn add(&mut self, change: Snapshot) -> Option<Lost> {
+        if let Some(last) = self.changes.back_mut().filter(|last| last.state == change.state) {
+            // The same state, with more milestones: it began when it was first seen.
+            let since = last.since;
+            *last = Snapshot { since, ..change };
+            return None;
+        }
+        self.changes.push_back(change);
+        if self.changes.len() <= MOST_CHANGES {
+            return None;
+        }
+        self.changes.pop_front();
+        Some(Lost::Change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::store::snapshot::State;
+    use crate::server::store::snapshot::tests::{at, job};
+
+    fn change(id: &str, state: &str, second: i64) -> Snapshot {
+        let snapshot = Snapshot::of(&job(), at(second));
+        Snapshot { id: id.to_owned(), state: State::new(state, "", ""), version: second, ..snapshot }
+    }
+
+    fn states(pending: &Pending) -> Vec<(&str, i64, i64)> {
+        let seconds = |s: &Snapshot| s.since.as_second() - at(0).as_second();
+        pending.changes.iter().map(|s| (s.state.state.as_str(), s.version, seconds(s))).collect()
+    }
+
+    #[test]
+    fn each_state_is_kept_once_with_its_first_time_and_its_newest_words() {
+        let mut outbox = Outbox::default();
+        for (state, second) in [("Starting", 1), ("Starting", 2), ("Ready", 3), ("Ready", 4), ("Starting", 5)]
+        {
+            assert_eq!(outbox.change(change("a", state, second)), None);
+        }
+        let taken = outbox.take(9);
+        assert_eq!(states(&taken[0].1), [("Starting", 2, 1), ("Ready", 4, 3), ("Starting", 5, 5)]);
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn what_is_put_back_stays_before_what_came_since_and_behind_other_jobs() {
+        let mut outbox = Outbox::default();
+        outbox.change(change("a", "Starting", 1));
+        outbox.change(change("b", "Starting", 1));
+        let (id, failed) = outbox.take(1).remove(0);
+        outbox.change(change("a", "Ready", 2));
+        assert_eq!(outbox.put_back(&id, failed, false), None);
+        let taken = outbox.take(2);
+        assert_eq!(taken.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(states(&taken[1].1), [("Starting", 1, 1), ("Ready", 2, 2)]);
+    }
+
+    #[test]
+    fn changes_are_bounded_and_the_last_one_stays() {
+        let mut outbox = Outbox::default();
+        let mut lost = 0;
+        for second in 0..100 {
+            let state = if second % 2 == 0 { "Ready" } else { "Degraded" };
+            lost += usize::from(outbox.change(change("a", state, second)) == Some(Lost::Change));
+        }
+        let taken = outbox.take(1);
+        assert_eq!((taken[0].1.changes.len(), lost), (MOST_CHANGES, 100 - MOST_CHANGES));
+        assert_eq!(states(&taken[0].1).last(), Some(&("Degraded", 99, 99)));
+    }
+
+    #[test]
+    fn jobs_are_bounded() {
+        let mut outbox = Outbox::default();
+        for n in 0..MOST_JOBS {
+            assert_eq!(outbox.discard(&n.to_string()), None);
+        }
+        assert_eq!(outbox.discard("one more"), Some(Lost::Full));
+        assert_eq!(outbox.change(change("one more", "Ready", 1)), Some(Lost::Full));
+        assert_eq!(outbox.change(change("0", "Ready", 1)), None);
+    }
+
+    #[test]
+    fn what_is_refused_again_and_again_is_given_up_and_an_absence_is_waited_out() {
+        let mut outbox = Outbox::default();
+        outbox.change(change("a", "Ready", 1));
+        for _ in 0..100 {
+            let (id, pending) = outbox.take(1).remove(0);
+            assert_eq!(outbox.put_back(&id, pending, false), None);
+        }
+        for refusal in 1..=MOST_REFUSALS {
+            let (id, pending) = outbox.take(1).remove(0);
+            let lost = (refusal == MOST_REFUSALS).then_some(Lost::Refused);
+            assert_eq!(outbox.put_back(&id, pending, true), lost);
+        }
+        assert_eq!(outbox.len(), 0);
+    }
+}

@@ -1,0 +1,74 @@
+//! The database, as a test sees it: one of its own on the common server, dropped at the end.
+
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, Collection};
+
+use crate::common::process::Process;
+use crate::common::{World, broker, from_env, until};
+
+pub struct TestDatabase {
+    pub url: String,
+    pub name: String,
+    client: Client,
+}
+
+impl TestDatabase {
+    pub async fn new() -> Self {
+        let url = from_env("FOCUS_TEST_MONGODB_URL");
+        let name = format!("focus-test-{:08x}", rand::random::<u32>());
+        let client = Client::with_uri_str(&url).await.unwrap();
+        Self { url, name, client }
+    }
+
+    pub fn jobs(&self) -> Collection<Document> {
+        self.client.database(&self.name).collection("jobs")
+    }
+
+    pub async fn record(&self, namespace: &str, job: &str) -> Option<Document> {
+        self.jobs().find_one(doc! { "_id": format!("{namespace}/{job}") }).await.unwrap()
+    }
+
+    /// Waits until the job's record is in `state`, and gives it.
+    pub async fn until_state(&self, world: &World, job: &str, state: &str) -> Document {
+        until(&format!("the record of {job} is {state}"), || async {
+            let record = self.record(&world.namespace, job).await?;
+            (record.get_str("state").ok() == Some(state)).then_some(record)
+        })
+        .await
+    }
+
+    pub async fn drop(self) {
+        self.client.database(&self.name).drop().await.unwrap();
+    }
+
+    /// A server for the world's namespace that stores its jobs here.
+    pub async fn server(&self, world: &World) -> Process {
+        let server = self.server_at(world, &self.url);
+        server.until_ready().await;
+        server
+    }
+
+    pub fn server_at(&self, world: &World, url: &str) -> Process {
+        Process::start(
+            &["server", "--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"],
+            &[
+                ("FOCUS_BROKER_URL", &broker::url()),
+                ("FOCUS_MONGODB_URI", url),
+                ("FOCUS_MONGODB_DATABASE", &self.name),
+            ],
+        )
+    }
+}
+
+/// `hack/database <what>`.
+pub fn command(what: &str) {
+    let done =
+        std::process::Command::new(from_env("FOCUS_TEST_DATABASE_COMMAND")).arg(what).status().unwrap();
+    assert!(done.success(), "hack/database {what}: {done}");
+}
+
+/// The states that a record has been in.
+pub fn states(record: &Document) -> Vec<String> {
+    let states = record.get_array("states").unwrap();
+    states.iter().map(|s| s.as_document().unwrap().get_str("state").unwrap().to_owned()).collect()
+}
