@@ -14,7 +14,7 @@ use tracing::info;
 use super::answer::{self, Configured, StreamAddress};
 use super::consumer::Shared;
 use super::error::ApiError;
-use super::job::Expected;
+use super::job::{Awaited, Expected};
 use super::jobs::Jobs;
 use super::routes::Received;
 use super::validate::validate;
@@ -71,8 +71,21 @@ pub struct Server {
     pub synced: Arc<Synced>,
     /// Places where waterfall answers are written.
     pub places: Arc<Semaphore>,
+    /// Places for readers of streams.
+    pub readers: Arc<Semaphore>,
     /// Answers those who wait when the server ends.
     pub stop: CancellationToken,
+}
+
+impl Server {
+    /// What is told of a job that is not known.
+    pub fn no_such_job(&self) -> Awaited {
+        if self.synced.jobs() {
+            Awaited::new("none", "UnknownJob", "there is no job of this id")
+        } else {
+            Awaited::new("none", "ServerStarting", "the server has not yet read the jobs from the API server")
+        }
+    }
 }
 
 /// Makes the job that `request` asks for and answers at once, without waiting for pod, queue or consumer.

@@ -1,8 +1,11 @@
 //! The server's metrics. No label names an object; every label set starts at zero.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
+
+use super::stream::fan::Counts;
 
 /// Bounds of the histograms, s: 1 ms to 30 s.
 const BUCKETS: [f64; 18] = [
@@ -19,27 +22,51 @@ pub enum Dropped {
     Memory,
     /// No frame, or not a line of the view's size.
     Malformed,
+    /// A reader of a stream was too slow: that reader alone lost it.
+    SlowReader,
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// `StreamData`.
+    Grpc,
+    /// `GET /stream/{job_id}`.
+    WebSocket,
+}
+
+impl ReaderKind {
+    const ALL: [ReaderKind; 2] = [ReaderKind::Grpc, ReaderKind::WebSocket];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            ReaderKind::Grpc => "grpc",
+            ReaderKind::WebSocket => "websocket",
+        }
+    }
 }
 
 impl Dropped {
-    const ALL: [Dropped; 3] = [Dropped::Gap, Dropped::Memory, Dropped::Malformed];
+    const ALL: [Dropped; 4] = [Dropped::Gap, Dropped::Memory, Dropped::Malformed, Dropped::SlowReader];
 
     fn as_str(self) -> &'static str {
         match self {
             Dropped::Gap => "gap",
             Dropped::Memory => "memory",
             Dropped::Malformed => "malformed",
+            Dropped::SlowReader => "slow_reader",
         }
     }
 }
 
 /// Routes and the codes that they answer.
-const ANSWERS: [(&str, &[&str]); 5] = [
+const ANSWERS: [(&str, &[&str]); 6] = [
     ("ack", &["200"]),
     ("configure", &["200", "400", "404", "413", "422", "429", "503"]),
     ("metadata", &["200", "400", "404", "503"]),
     ("waterfall", &["200", "201", "208", "400", "404", "503"]),
     ("job", &["200", "404", "503"]),
+    ("stream", &["101", "400", "404", "503"]),
 ];
 
 /// All metrics.
@@ -56,6 +83,8 @@ pub struct Metrics {
     /// Lines received.
     pub lines: IntCounter,
     dropped: IntCounterVec,
+    readers: IntGaugeVec,
+    reader_lines: IntCounterVec,
     requests: IntCounterVec,
     /// 1 while the broker is connected.
     pub broker_connected: IntGauge,
@@ -97,6 +126,26 @@ impl Metrics {
                     &["reason"],
                 )?,
             )?,
+            readers: register(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "focus_server_stream_readers",
+                        "Readers of streams that are connected, by kind.",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
+            reader_lines: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "focus_server_stream_lines_total",
+                        "Lines given to readers of streams, by kind: each counts once a reader.",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
             requests: register(
                 registry,
                 IntCounterVec::new(
@@ -117,6 +166,7 @@ impl Metrics {
             )?,
         };
         Dropped::ALL.iter().for_each(|reason| metrics.drop_lines(*reason, 0));
+        ReaderKind::ALL.iter().for_each(|kind| drop(metrics.reader_counts(*kind)));
         for (route, codes) in ANSWERS {
             codes.iter().for_each(|code| metrics.requests.with_label_values(&[route, *code]).inc_by(0));
         }
@@ -126,6 +176,15 @@ impl Metrics {
     /// Counts `count` lines lost.
     pub fn drop_lines(&self, reason: Dropped, count: u64) {
         self.dropped.with_label_values(&[reason.as_str()]).inc_by(count);
+    }
+
+    /// What a reader of `kind` is counted in.
+    pub fn reader_counts(&self, kind: ReaderKind) -> Counts {
+        Counts {
+            readers: self.readers.with_label_values(&[kind.as_str()]),
+            lines: self.reader_lines.with_label_values(&[kind.as_str()]),
+            lost: self.dropped.with_label_values(&[Dropped::SlowReader.as_str()]),
+        }
     }
 
     /// Counts a request answered with `code`.
@@ -156,6 +215,9 @@ mod tests {
             "focus_server_lines_dropped_total{reason=\"gap\"} 0",
             "focus_server_http_requests_total{code=\"404\",route=\"metadata\"} 0",
             "focus_server_consumers 0",
+            "focus_server_lines_dropped_total{reason=\"slow_reader\"} 0",
+            "focus_server_stream_readers{kind=\"grpc\"} 0",
+            "focus_server_stream_lines_total{kind=\"websocket\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -17,12 +17,14 @@ pub mod lines;
 pub mod metrics;
 mod retry;
 mod routes;
+pub mod stream;
 pub mod validate;
 mod wait;
 mod watches;
 mod waterfall;
 pub mod windows;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,16 +87,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stream: answer::StreamAddress { url: args.stream_url, port: args.stream_port },
         synced,
         places: Arc::new(Semaphore::new(PLACES)),
+        readers: Arc::new(Semaphore::new(stream::open::MAX_READERS as usize)),
         stop: stop.clone(),
     });
-    let router = routes::routes(Arc::clone(&server)).merge(health::routes(registry, awaited(server)));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("listening on {}; choose another with --listen", args.listen))?;
-    info!(listen = %args.listen, "the Focus Server is listening");
-    serve(listener, router, stop).await?;
+    let awaited = awaited(Arc::clone(&server));
+    let router = routes::routes(Arc::clone(&server)).merge(health::routes(registry, Arc::clone(&awaited)));
+    let listener = listen(args.listen, "--listen").await?;
+    let grpc_listener = listen(args.grpc_listen, "--grpc-listen").await?;
+    info!(listen = %args.listen, grpc = %args.grpc_listen, "the Focus Server is listening");
+    tokio::try_join!(
+        serve(listener, router, stop.clone()),
+        stream::grpc::serve(grpc_listener, Arc::clone(&server), awaited, stop),
+    )?;
+    // Browsers, whose connections are no longer the HTTP server's, are told too.
+    let told = server.readers.acquire_many(stream::open::MAX_READERS);
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), broker_task).await;
     Ok(())
+}
+
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("listening on {address}; choose another with {option}"))
 }
 
 /// Serves until `stop`, and then until the last answer or the end of the time for it.

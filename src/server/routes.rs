@@ -21,7 +21,7 @@ use super::error::ApiError;
 use super::job::{Awaited, Job, Stage};
 use super::jobs::explain;
 use super::metrics::Metrics;
-use super::{validate, wait, waterfall};
+use super::{stream, validate, wait, waterfall};
 
 /// Largest body of a request, bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -39,6 +39,7 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/metadata/{job_id}", counted("metadata", get(metadata)))
         .route("/waterfall/{job_id}/{row_count}", counted("waterfall", get(rows)))
         .route("/job/{job_id}", counted("job", delete(delete_job)))
+        .route("/stream/{job_id}", counted("stream", get(stream::websocket::handle)))
         .layer(DefaultBodyLimit::max(MAX_BODY));
     Router::new().nest("/focus-server", api).with_state(server)
 }
@@ -172,11 +173,7 @@ async fn delete_job(
 }
 
 fn unknown(server: &Server) -> ApiError {
-    ApiError::NoConsumer(if server.synced.jobs() {
-        Awaited::new("none", "UnknownJob", "there is no job of this id")
-    } else {
-        Awaited::new("none", "ServerStarting", "the server has not yet read the jobs from the API server")
-    })
+    ApiError::NoConsumer(server.no_such_job())
 }
 
 /// A 404 that says why, as of now.
