@@ -6,6 +6,8 @@ include!(concat!(env!("OUT_DIR"), "/focus.v1.rs"));
 
 /// The gRPC messages and service, generated from `proto/pandadatastream.proto`.
 pub mod panda {
+    #![allow(clippy::default_constructed_unit_structs)]
+
     include!(concat!(env!("OUT_DIR"), "/pandadatastream.rs"));
     include!(concat!(env!("OUT_DIR"), "/pandadatastream.DataStreamService.rs"));
 

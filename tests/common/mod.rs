@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod objects;
 pub mod process;
+pub mod python;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -70,6 +71,17 @@ impl World {
             &["operator", "--namespace", &self.namespace, "--admin-addr", "127.0.0.1:{port}"],
             &[("FOCUS_BROKER_URL", broker_url)],
         )
+    }
+
+    /// The Focus Server for this namespace, ready to work.
+    pub async fn server(&self) -> Process {
+        let (http, grpc) = ("127.0.0.1:{port}", "127.0.0.1:{grpc_port}");
+        let server = Process::start(
+            &["server", "--namespace", &self.namespace, "--listen", http, "--grpc-listen", grpc],
+            &[("FOCUS_BROKER_URL", &broker::url())],
+        );
+        server.until_ready().await;
+        server
     }
 
     pub async fn create(&self, job: FocusJob) -> FocusJob {

@@ -9,25 +9,16 @@ use serde_json::{Value, json};
 
 use crate::common::objects::default_pool;
 use crate::common::process::Process;
-use crate::common::{World, broker, in_world, until};
+use crate::common::{in_world, until};
 
-async fn server(world: &World) -> Process {
-    let server = Process::start(
-        &["server", "--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"],
-        &[("FOCUS_BROKER_URL", &broker::url())],
-    );
-    server.until_ready().await;
-    server
-}
-
-fn request() -> Value {
+pub fn request() -> Value {
     json!({
         "displayTimeAxisDuration": 10, "nfftSelection": 1024, "channels": {"min": 1, "max": 50},
         "frequencyRange": {"min": 0, "max": 500}, "view_type": "MULTICHANNEL"
     })
 }
 
-async fn configure(server: &Process, request: &Value) -> (StatusCode, Value) {
+pub async fn configure(server: &Process, request: &Value) -> (StatusCode, Value) {
     let client = reqwest::Client::new();
     let answer = client.post(server.url("/focus-server/configure")).json(request).send().await.unwrap();
     (answer.status(), answer.json().await.unwrap())
@@ -42,7 +33,7 @@ async fn a_configured_job_s_metadata_and_lines_come() {
     in_world("server", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let server = server(&world).await;
+        let server = world.server().await;
         let (status, answer) = configure(&server, &request()).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         assert_eq!((&answer["stream_amount"], &answer["channel_amount"]), (&json!(3), &json!(50)));
@@ -77,7 +68,7 @@ async fn a_configured_job_s_metadata_and_lines_come() {
 async fn metadata_says_what_is_awaited_while_there_is_no_operator() {
     in_world("awaited", |world| async move {
         default_pool(&world).await;
-        let server = server(&world).await;
+        let server = world.server().await;
         let (_, answer) = configure(&server, &request()).await;
         let id = answer["job_id"].as_str().unwrap().to_owned();
         let early = get(&server, &format!("metadata/{id}?wait=100ms")).await;
@@ -97,7 +88,7 @@ async fn metadata_says_what_is_awaited_while_there_is_no_operator() {
 async fn bad_requests_are_refused_and_leave_nothing_behind() {
     in_world("refused", |world| async move {
         default_pool(&world).await;
-        let server = server(&world).await;
+        let server = world.server().await;
         let table = [
             (json!({"nfftSelection": 1000}), 400, "power of 2"),
             (
@@ -130,13 +121,13 @@ async fn a_restarted_server_takes_its_jobs_up_again() {
     in_world("again", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let first = server(&world).await;
+        let first = world.server().await;
         let (_, answer) = configure(&first, &request()).await;
         let id = answer["job_id"].as_str().unwrap().to_owned();
         let before = world.until_condition(&id, READY, true).await;
         first.kill();
         world.until_condition(&id, CONSUMER_READY, false).await;
-        let second = server(&world).await;
+        let second = world.server().await;
         let after = world.until_condition(&id, READY, true).await;
         assert_eq!(before.status.unwrap().timeline, after.status.clone().unwrap().timeline);
         assert_eq!(after.name_any(), id);
