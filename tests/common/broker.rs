@@ -86,7 +86,7 @@ impl TestBroker {
     }
 }
 
-/// An analyzer of the test's own: declares a queue and publishes what it is told to.
+/// An analyzer of the test's own: publishes what it is told to.
 pub struct TestAnalyzer {
     channel: Channel,
     queue: String,
@@ -94,11 +94,11 @@ pub struct TestAnalyzer {
 }
 
 impl TestBroker {
+    /// An analyzer for `queue`, once the operator has declared it.
     pub async fn analyzer(&self, queue: &str) -> TestAnalyzer {
+        until(&format!("queue {queue} exists"), || async { self.consumers(queue).await.map(drop) }).await;
         let connection = self.connection().await;
         let channel = connection.create_channel().await.unwrap();
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap();
         TestAnalyzer { channel, queue: queue.to_owned(), _connection: connection }
     }
 }

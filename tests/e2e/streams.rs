@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::server::{configure, request};
 use crate::common::broker::TestAnalyzer;
-use crate::common::objects::default_pool;
+use crate::common::objects::{default_pool, job, pool, synthetic};
 use crate::common::process::Process;
 use crate::common::python::Python;
 use crate::common::{World, in_world, until};
@@ -65,12 +65,17 @@ fn eight_channels() -> Value {
     request
 }
 
-/// The analyzer of a job that has none, for there is no operator.
+/// A pool whose analyzers never run: what is on the queue is the test's own.
+async fn silent_pool(world: &World) {
+    pool(world, "default", synthetic(), "focus-operator.io/no-such-image:1").await;
+}
+
+/// The analyzer of job `id`.
 async fn analyzer(world: &World, id: &str) -> TestAnalyzer {
-    let job = world.job(id).await;
-    let analyzer = world.broker.analyzer(&queue_name(&job)).await;
+    let object = world.job(id).await;
+    let analyzer = world.broker.analyzer(&queue_name(&object)).await;
     let header = Header {
-        job_uid: job.metadata.uid.unwrap(),
+        job_uid: object.metadata.uid.unwrap(),
         sample_rate_hz: 1000.0,
         source_channels: 2500,
         channel_min: 1,
@@ -97,7 +102,8 @@ async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
     const STEP: u64 = 500;
     const LINES: u64 = 3000;
     in_world("slow", |world| async move {
-        default_pool(&world).await;
+        silent_pool(&world).await;
+        let _operator = world.operator().await;
         let server = world.server().await;
         let id = job_id(&server, &eight_channels()).await;
         let analyzer = analyzer(&world, &id).await;
@@ -144,7 +150,8 @@ async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
 #[tokio::test]
 async fn a_call_that_gets_no_lines_says_why() {
     in_world("nolines", |world| async move {
-        default_pool(&world).await;
+        silent_pool(&world).await;
+        let _operator = world.operator().await;
         let server = world.server().await;
         let python = Python::new();
         let address = grpc(&server);
@@ -165,21 +172,25 @@ async fn a_call_that_gets_no_lines_says_why() {
         };
         refused(&["0"], "INVALID_ARGUMENT", "there is no live job").await;
         refused(&["0", "job-id=18-3"], "NOT_FOUND", "UnknownJob").await;
-        let (one, two) = (job_id(&server, &eight_channels()).await, job_id(&server, &eight_channels()).await);
+        world.create(job("astray", json!({"pool": "nowhere"}))).await;
+        let astray = server.url("/focus-server/metadata/astray");
+        until("the server knows the job", || async {
+            let answer = reqwest::get(&astray).await.ok()?;
+            (answer.headers().get("focus-phase")? == "pool").then_some(())
+        })
+        .await;
+        // The only live job need not be named.
+        let told = refused(&["0", "wait=200ms"], "UNAVAILABLE", "no AnalyzerPool named nowhere").await;
+        assert_eq!(told["trailers"], json!({"focus-phase": "pool", "focus-reason": "PoolNotFound"}));
+        refused(&["0", "wait=soon"], "INVALID_ARGUMENT", "wait must be").await;
+
+        let id = job_id(&server, &eight_channels()).await;
+        let named = format!("job-id={id}");
         refused(&["0"], "INVALID_ARGUMENT", "2 live jobs").await;
-        let (named, other) = (format!("job-id={one}"), format!("job-id={two}"));
-        let told = refused(&["0", &named, "wait=200ms"], "UNAVAILABLE", "NotAccepted").await;
-        assert_eq!(told["trailers"]["focus-phase"], json!("operator"), "{told}");
-        refused(&["0", &named, "wait=soon"], "INVALID_ARGUMENT", "wait must be").await;
-        let _analyzer = analyzer(&world, &one).await;
         refused(&["3", &named], "NOT_FOUND", "its streams are 0 to 2").await;
         refused(&["-1", &named], "NOT_FOUND", "its streams are 0 to 2").await;
-
-        world.jobs().delete(&two, &DeleteParams::default()).await.unwrap();
-        refused(&["0", &other], "NOT_FOUND", "Deleted").await;
-        // One live job is left: it need not be named.
-        let told = python.run("grpc_client.py", &[&address, "status", "2"]).await;
-        assert_eq!((&told["message"]["channels"], &told["message"]["job_id"]), (&json!([7, 8]), &json!(one)));
+        let told = python.run("grpc_client.py", &[&address, "status", "2", &named]).await;
+        assert_eq!((&told["message"]["channels"], &told["message"]["job_id"]), (&json!([7, 8]), &json!(id)));
 
         let url = server.url("/focus-server/stream/18-3");
         assert_eq!(reqwest::get(&url).await.unwrap().status(), 400, "no upgrade");

@@ -18,6 +18,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 # No call waits longer, s.
 PATIENCE = 90
+# The client takes no more than this ahead of its reader: a slow reader shows.
+OPTIONS = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16)]
 
 
 def call(channel, stream, metadata):
@@ -90,7 +92,7 @@ def services(channel):
 
 
 def main(address, command, *args):
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, OPTIONS) as channel:
         match command:
             case "lines":
                 found = lines(channel, args[0], int(args[1]), int(args[2]))

@@ -15,7 +15,7 @@ use crate::server::job::{Awaited, Job};
 use crate::wire;
 
 /// How far a reader may fall behind.
-const BACKLOG: Limits = Limits { items: 1024, bytes: 32 << 20 };
+const BACKLOG: Limits = Limits { items: 1024, bytes: 64 << 20 };
 /// Pause after waking readers, for each of them: a thousand are woken at most 50 times a second, and find then all
 /// lines that have come meanwhile. So the cost of waking is bounded, whatever the rate of the lines.
 const PACE: Duration = Duration::from_micros(20);
@@ -91,10 +91,11 @@ impl Fan {
     /// Gives `line` to the readers, if there are any.
     pub fn push(&self, line: &Arc<wire::Line>) {
         let mut state = self.lock();
-        if state.readers > 0 {
+        let readers = state.readers;
+        if readers > 0 {
             let item = Item::new(Arc::clone(line));
             let bytes = item.bytes();
-            state.ring.push(Arc::new(item), bytes);
+            state.ring.push(Arc::new(item), bytes, readers);
             drop(state);
             self.poke.notify_one();
         }
@@ -122,12 +123,13 @@ impl Fan {
         state.ring.end()
     }
 
-    fn leave(&self) {
+    fn leave(&self, cursor: u64) {
         let mut state = self.lock();
         state.readers -= 1;
+        state.ring.leave(cursor);
         if state.readers == 0 {
-            state.ring.clear();
             drop(state);
+            // The task that wakes the readers ends with the last one.
             self.poke.notify_one();
         }
     }
@@ -157,7 +159,7 @@ impl Fan {
 
     /// What `cursor` finds: a line, or that there will be none and why; None: some may come.
     fn next(&self, cursor: &mut u64) -> Option<Result<Taken<Arc<Item>>, Awaited>> {
-        let state = self.lock();
+        let mut state = self.lock();
         state.ring.take(cursor).map(Ok).or_else(|| state.ended.clone().map(Err))
     }
 
@@ -236,7 +238,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.job.touch();
-        self.job.fan.leave();
+        self.job.fan.leave(self.cursor);
         self.counts.readers.dec();
     }
 }
@@ -348,7 +350,6 @@ mod tests {
         }
         assert_eq!(got, [Ok((2, 0)), Ok((3, 0)), Ok((4, 0)), Ok((5, 0))]);
 
-        drop(reader);
         let mut late = world.reader(3);
         world.job.with_feed(|feed| feed.lines.clear());
         world.push(6);

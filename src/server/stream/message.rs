@@ -41,9 +41,9 @@ impl Item {
         &self.line
     }
 
-    /// Bytes of its intensities.
+    /// Most bytes that it may come to hold: the intensities, and again in the streams' encodings and in the whole's.
     pub fn bytes(&self) -> usize {
-        self.line.intensities.len()
+        3 * self.line.intensities.len()
     }
 
     /// The encoded [`DataStream`] of `part`. All parts that are asked for must be of one job.

@@ -20,13 +20,22 @@ pub struct Taken<T> {
     pub item: T,
 }
 
-/// The newest items, numbered from 0 on.
+/// The newest items, numbered from 0 on. An item goes when all who wait for it have taken it, or when the limits
+/// push it out: with readers that keep up the ring is empty.
 #[derive(Debug)]
 pub struct Ring<T> {
     limits: Limits,
-    items: VecDeque<(T, usize)>,
+    items: VecDeque<Slot<T>>,
     bytes: usize,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    item: T,
+    bytes: usize,
+    /// Cursors that have not passed it.
+    awaited_by: usize,
 }
 
 impl<T: Clone> Ring<T> {
@@ -35,16 +44,14 @@ impl<T: Clone> Ring<T> {
         Self { limits, items: VecDeque::new(), bytes: 0, next: 0 }
     }
 
-    /// Adds `item`, of `bytes` bytes, and pushes the oldest out as the limits demand.
-    pub fn push(&mut self, item: T, bytes: usize) {
-        self.items.push_back((item, bytes));
+    /// Adds `item`, of `bytes` bytes, for `cursors` cursors, and pushes the oldest out as the limits demand.
+    pub fn push(&mut self, item: T, bytes: usize, cursors: usize) {
+        self.items.push_back(Slot { item, bytes, awaited_by: cursors });
         self.bytes += bytes;
         self.next += 1;
         while self.items.len() > 1 && (self.items.len() > self.limits.items || self.bytes > self.limits.bytes)
         {
-            if let Some((_, bytes)) = self.items.pop_front() {
-                self.bytes -= bytes;
-            }
+            self.pop();
         }
     }
 
@@ -54,18 +61,38 @@ impl<T: Clone> Ring<T> {
     }
 
     /// The oldest item that `cursor` has not passed, which it then has; None when there is none yet.
-    pub fn take(&self, cursor: &mut u64) -> Option<Taken<T>> {
-        let oldest = self.next - self.items.len() as u64;
+    pub fn take(&mut self, cursor: &mut u64) -> Option<Taken<T>> {
+        let oldest = self.oldest();
         let lost = oldest.saturating_sub(*cursor);
-        let (item, _) = self.items.get(usize::try_from(*cursor + lost - oldest).ok()?)?;
+        let slot = self.items.get_mut(usize::try_from(*cursor + lost - oldest).ok()?)?;
+        slot.awaited_by -= 1;
+        let item = slot.item.clone();
         *cursor += lost + 1;
-        Some(Taken { lost, item: item.clone() })
+        self.let_go();
+        Some(Taken { lost, item })
     }
 
-    /// Lets go of every item. Nobody may hold a cursor that has not passed them.
-    pub fn clear(&mut self) {
-        self.items = VecDeque::new();
-        self.bytes = 0;
+    /// Takes `cursor` away: nothing is kept for it.
+    pub fn leave(&mut self, cursor: u64) {
+        let passed = usize::try_from(cursor.saturating_sub(self.oldest())).unwrap_or(usize::MAX);
+        self.items.iter_mut().skip(passed).for_each(|slot| slot.awaited_by -= 1);
+        self.let_go();
+    }
+
+    fn oldest(&self) -> u64 {
+        self.next - self.items.len() as u64
+    }
+
+    fn let_go(&mut self) {
+        while self.items.front().is_some_and(|slot| slot.awaited_by == 0) {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(slot) = self.items.pop_front() {
+            self.bytes -= slot.bytes;
+        }
     }
 }
 
@@ -73,7 +100,7 @@ impl<T: Clone> Ring<T> {
 mod tests {
     use super::*;
 
-    fn all(ring: &Ring<u64>, cursor: &mut u64) -> Vec<(u64, u64)> {
+    fn all(ring: &mut Ring<u64>, cursor: &mut u64) -> Vec<(u64, u64)> {
         std::iter::from_fn(|| ring.take(cursor)).map(|taken| (taken.lost, taken.item)).collect()
     }
 
@@ -91,27 +118,45 @@ mod tests {
         ] {
             let mut ring = Ring::new(limits);
             let mut cursor = ring.end();
-            pushed.iter().enumerate().for_each(|(i, bytes)| ring.push(i as u64, *bytes));
-            assert_eq!(all(&ring, &mut cursor), found, "{limits:?} {pushed:?}");
-            assert_eq!(cursor, pushed.len() as u64);
+            pushed.iter().enumerate().for_each(|(i, bytes)| ring.push(i as u64, *bytes, 1));
+            assert_eq!(all(&mut ring, &mut cursor), found, "{limits:?} {pushed:?}");
+            assert_eq!((cursor, ring.items.len(), ring.bytes), (pushed.len() as u64, 0, 0));
         }
     }
 
     #[test]
-    fn each_cursor_is_its_own() {
+    fn each_cursor_is_its_own_and_nothing_is_kept_for_none() {
         let mut ring = Ring::new(Limits { items: 2, bytes: 100 });
         let (mut fast, mut slow) = (ring.end(), ring.end());
         for i in 0..6 {
-            ring.push(i, 1);
-            assert_eq!(all(&ring, &mut fast), [(0, i)]);
+            ring.push(i, 1, 2);
+            assert_eq!(all(&mut ring, &mut fast), [(0, i)]);
         }
+        assert_eq!(ring.items.len(), 2);
         let mut late = ring.end();
-        assert_eq!(all(&ring, &mut slow), [(4, 4), (0, 5)]);
-        assert_eq!(all(&ring, &mut late), []);
-        ring.clear();
-        ring.push(6, 1);
+        assert_eq!(all(&mut ring, &mut slow), [(4, 4), (0, 5)]);
+        assert_eq!(all(&mut ring, &mut late), []);
+        assert_eq!((ring.items.len(), ring.bytes), (0, 0));
+        ring.push(6, 1, 3);
         for cursor in [&mut fast, &mut slow, &mut late] {
-            assert_eq!(all(&ring, cursor), [(0, 6)]);
+            assert_eq!(all(&mut ring, cursor), [(0, 6)]);
+        }
+        assert!(ring.items.is_empty());
+    }
+
+    #[test]
+    fn what_only_one_that_leaves_has_not_taken_goes_with_it() {
+        for (taken_by_stayer, kept) in [(0, 2), (1, 1), (2, 0)] {
+            let mut ring = Ring::new(Limits { items: 2, bytes: 100 });
+            let (leaver, mut stayer) = (ring.end(), ring.end());
+            (0..3).for_each(|i| ring.push(i, 1, 2));
+            for _ in 0..taken_by_stayer {
+                ring.take(&mut stayer);
+            }
+            ring.leave(leaver);
+            assert_eq!((ring.items.len(), ring.bytes), (kept, kept), "{taken_by_stayer}");
+            ring.leave(stayer);
+            assert!(ring.items.is_empty());
         }
     }
 }
