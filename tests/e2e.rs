@@ -12,4 +12,5 @@ mod e2e {
     pub mod lifecycle;
     pub mod rules;
     pub mod server;
+    pub mod streams;
 }

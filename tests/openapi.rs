@@ -34,6 +34,8 @@ async fn no_input_makes_the_server_break_its_word() {
                 &world.namespace,
                 "--listen",
                 "127.0.0.1:{port}",
+                "--grpc-listen",
+                "127.0.0.1:{grpc_port}",
                 "--windows",
                 "100",
                 "--recordings",

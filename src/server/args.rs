@@ -13,6 +13,9 @@ pub struct Args {
     /// Address and port of the HTTP API, `/livez`, `/readyz` and `/metrics`.
     #[arg(long, env = "FOCUS_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address and port of the live streams (gRPC).
+    #[arg(long, env = "FOCUS_GRPC_LISTEN", default_value = "0.0.0.0:50051")]
+    pub grpc_listen: SocketAddr,
     /// Namespace of the FocusJobs. Default: the namespace of the kubeconfig or of the pod.
     #[arg(long, env = "FOCUS_NAMESPACE")]
     pub namespace: Option<String>,

@@ -14,6 +14,7 @@ use super::consumer::Shared;
 use super::error::ApiError;
 use super::forward::Forwarder;
 use super::idempotency::{self, Key};
+use super::job::Awaited;
 use super::jobs::Jobs;
 use super::make::{Wanted, make};
 use super::recordings::Recordings;
@@ -78,8 +79,21 @@ pub struct Server {
     pub listeners: Arc<Semaphore>,
     /// What historic views can show.
     pub recordings: Arc<Recordings>,
+    /// Places for readers of streams.
+    pub readers: Arc<Semaphore>,
     /// Answers those who wait when the server ends.
     pub stop: CancellationToken,
+}
+
+impl Server {
+    /// What is told of a job that is not known.
+    pub fn no_such_job(&self) -> Awaited {
+        if self.synced.jobs() {
+            Awaited::new("none", "UnknownJob", "there is no job of this id")
+        } else {
+            Awaited::new("none", "ServerStarting", "the server has not yet read the jobs from the API server")
+        }
+    }
 }
 
 /// Makes the job that `request` asks for and answers at once, without waiting for pod, queue or consumer. true: an

@@ -223,7 +223,7 @@ impl JobConsumer {
     fn take_line(&self, line: wire::Line, redelivered: bool) {
         let metrics = &self.shared.metrics;
         metrics.lines.inc();
-        match self.job.with_feed(|feed| feed.push(line, redelivered)) {
+        match self.job.push(line, redelivered) {
             Some((Pushed::Kept { missing, evicted }, first)) => {
                 metrics.drop_lines(Dropped::Gap, missing);
                 metrics.drop_lines(Dropped::Memory, evicted);

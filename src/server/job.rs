@@ -1,7 +1,7 @@
 //! One job as the server holds it: where its consumer stands, and its lines.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Limits, Lines, MAX_JOB_BYTES, Pushed};
+use super::stream::fan::Fan;
 use crate::api::focusjob::ViewType;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, conditions, names, view};
 use crate::wire;
@@ -41,6 +42,16 @@ pub enum Stage {
     Attached,
     /// There will be none, unless a suspended job is resumed.
     Ended(Awaited),
+}
+
+impl Stage {
+    /// Why there will be no consumer; None while there is one or may be.
+    pub fn end(&self) -> Option<Awaited> {
+        match self {
+            Self::Ended(why) => Some(why.clone()),
+            Self::Waiting(_) | Self::Attached => None,
+        }
+    }
 }
 
 /// A job's lines and what is known of them.
@@ -83,6 +94,8 @@ pub struct Job {
     pub poke: Notify,
     /// Whether the operator has been asked to end it.
     pub end_asked: AtomicBool,
+    /// Takes the lines to those who stream them.
+    pub fan: Arc<Fan>,
     source: OnceLock<AnalyzerSource>,
     stage: watch::Sender<Stage>,
     feed: Mutex<Option<Feed>>,
@@ -106,6 +119,7 @@ impl Job {
             bound: object.annotations().get(names::SERVER).cloned(),
             poke: Notify::new(),
             end_asked: AtomicBool::new(object.annotations().contains_key(names::END)),
+            fan: Arc::default(),
             source: source.map_or_else(OnceLock::new, OnceLock::from),
             stage: watch::channel(Stage::Waiting(starting)).0,
             feed: Mutex::new(None),
@@ -134,6 +148,7 @@ impl Job {
         self.stage.send_if_modified(|current| {
             let change = !by.is_cancelled() && *current != stage;
             if change {
+                self.fan.end(stage.end());
                 *current = stage;
             }
             change
@@ -143,8 +158,10 @@ impl Job {
     /// Sets where the consumer stands, and lets go of its lines. The task that feeds the job must have been
     /// cancelled before.
     pub fn stop(&self, stage: Stage) {
+        let end = stage.end();
         self.stage.send_replace(stage);
         *lock(&self.feed) = None;
+        self.fan.end(end);
     }
 
     /// The job has finished; its lines stay for a while. The task that feeds it must have been cancelled before.
@@ -173,14 +190,32 @@ impl Job {
         lock(&self.feed).as_mut().map(f)
     }
 
+    /// Keeps `line` and gives it to those who stream; also says whether it is the first. None when there is no feed.
+    pub fn push(&self, line: wire::Line, redelivered: bool) -> Option<(Pushed, bool)> {
+        let mut feed = lock(&self.feed);
+        let feed = feed.as_mut()?;
+        let pushed = feed.push(line, redelivered);
+        if let ((Pushed::Kept { .. }, _), Some(line)) = (&pushed, feed.lines.last()) {
+            self.fan.push(line);
+        }
+        Some(pushed)
+    }
+
+    /// `f` of the newest `count` lines that are kept, the oldest of them first, while no other can come. `f` must be
+    /// quick: the consumer waits for it.
+    pub fn with_newest<T>(&self, count: usize, f: impl FnOnce(&[Arc<wire::Line>]) -> T) -> T {
+        let feed = lock(&self.feed);
+        f(&feed.as_ref().map_or_else(Vec::new, |feed| feed.lines.newest(count)))
+    }
+
     /// Somebody reads the job.
     pub fn touch(&self) {
         *lock(&self.last_read) = Instant::now();
     }
 
-    /// How long nobody has read the job.
+    /// How long nobody has read the job; a stream is read for as long as its reader is connected.
     pub fn unread_for(&self) -> Duration {
-        lock(&self.last_read).elapsed()
+        if self.fan.readers() > 0 { Duration::ZERO } else { lock(&self.last_read).elapsed() }
     }
 
     /// True the first time it is called: for the time to the first consumer.
@@ -191,7 +226,7 @@ impl Job {
 
 impl Feed {
     /// Keeps `line`; also says whether it is the first.
-    pub fn push(&mut self, line: wire::Line, redelivered: bool) -> (Pushed, bool) {
+    fn push(&mut self, line: wire::Line, redelivered: bool) -> (Pushed, bool) {
         let pushed = self.lines.push(line, redelivered);
         let kept = matches!(pushed, Pushed::Kept { .. });
         let first = kept && !self.seen_line;

@@ -198,6 +198,13 @@ impl Jobs {
         Some((Arc::clone(&entry.job), Arc::clone(&entry.object)))
     }
 
+    /// The jobs that are not over.
+    pub fn live(&self) -> Vec<Arc<Job>> {
+        let inner = self.lock();
+        let live = inner.entries.values().filter(|entry| over(&entry.object).is_none());
+        live.map(|entry| Arc::clone(&entry.job)).collect()
+    }
+
     /// Windows of the live jobs.
     pub fn windows(&self) -> BTreeSet<u16> {
         self.lock()

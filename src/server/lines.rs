@@ -102,6 +102,11 @@ impl Lines {
         self.ring.iter().skip(self.ring.len().saturating_sub(count)).cloned().collect()
     }
 
+    /// The newest line.
+    pub fn last(&self) -> Option<&Arc<wire::Line>> {
+        self.ring.back()
+    }
+
     /// How many lines are kept.
     pub fn len(&self) -> usize {
         self.ring.len()

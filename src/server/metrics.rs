@@ -5,6 +5,7 @@ use prometheus::{
     core::Collector,
 };
 
+use super::stream::fan::Counts;
 use crate::broker::consume::ConsumeMetrics;
 
 /// Bounds of the histograms, s: 1 ms to 30 s.
@@ -22,16 +23,39 @@ pub enum Dropped {
     Memory,
     /// No frame, or not a line of the view's size.
     Malformed,
+    /// A reader of a stream was too slow: that reader alone lost it.
+    SlowReader,
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// `StreamData`.
+    Grpc,
+    /// `GET /stream/{job_id}`.
+    WebSocket,
+}
+
+impl ReaderKind {
+    const ALL: [ReaderKind; 2] = [ReaderKind::Grpc, ReaderKind::WebSocket];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            ReaderKind::Grpc => "grpc",
+            ReaderKind::WebSocket => "websocket",
+        }
+    }
 }
 
 impl Dropped {
-    const ALL: [Dropped; 3] = [Dropped::Gap, Dropped::Memory, Dropped::Malformed];
+    const ALL: [Dropped; 4] = [Dropped::Gap, Dropped::Memory, Dropped::Malformed, Dropped::SlowReader];
 
     fn as_str(self) -> &'static str {
         match self {
             Dropped::Gap => "gap",
             Dropped::Memory => "memory",
             Dropped::Malformed => "malformed",
+            Dropped::SlowReader => "slow_reader",
         }
     }
 }
@@ -41,7 +65,7 @@ impl Dropped {
 pub struct Route(&'static str);
 
 /// Paths as the router has them, their routes, and the codes that these answer.
-const ROUTES: [(&str, &str, &[&str]); 12] = [
+const ROUTES: [(&str, &str, &[&str]); 13] = [
     ("/focus-server/ack", "ack", &["200"]),
     ("/focus-server/channels", "channels", &["200", "503"]),
     ("/focus-server/live_metadata", "live_metadata", &["200", "503"]),
@@ -58,6 +82,7 @@ const ROUTES: [(&str, &str, &[&str]); 12] = [
     ("/focus-server/jobs/{job_id}", "job_details", &["200", "404", "503"]),
     ("/focus-server/jobs/{job_id}/events", "events", &["200", "204", "404", "503"]),
     ("/focus-server/history", "history", &["200", "400", "501", "503"]),
+    ("/focus-server/stream/{job_id}", "stream", &["101", "400", "404", "503"]),
 ];
 
 impl Route {
@@ -82,6 +107,8 @@ pub struct Metrics {
     /// Lines received.
     pub lines: IntCounter,
     dropped: IntCounterVec,
+    readers: IntGaugeVec,
+    reader_lines: IntCounterVec,
     requests: IntCounterVec,
     recordings: IntGaugeVec,
     /// Looks at the folder of recordings that failed.
@@ -124,6 +151,26 @@ impl Metrics {
                     &["reason"],
                 )?,
             )?,
+            readers: register(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "focus_server_stream_readers",
+                        "Readers of streams that are connected, by kind.",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
+            reader_lines: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "focus_server_stream_lines_total",
+                        "Lines given to readers of streams, by kind: each counts once a reader.",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
             requests: register(
                 registry,
                 IntCounterVec::new(
@@ -161,6 +208,7 @@ impl Metrics {
         };
         Dropped::ALL.iter().for_each(|reason| metrics.drop_lines(*reason, 0));
         metrics.recordings(0, 0);
+        ReaderKind::ALL.iter().for_each(|kind| drop(metrics.reader_counts(*kind)));
         for (_, route, codes) in ROUTES {
             codes.iter().for_each(|code| metrics.requests.with_label_values(&[route, *code]).inc_by(0));
         }
@@ -176,6 +224,15 @@ impl Metrics {
     pub fn recordings(&self, readable: usize, unreadable: usize) {
         for (label, count) in [("yes", readable), ("no", unreadable)] {
             self.recordings.with_label_values(&[label]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// What a reader of `kind` is counted in.
+    pub fn reader_counts(&self, kind: ReaderKind) -> Counts {
+        Counts {
+            readers: self.readers.with_label_values(&[kind.as_str()]),
+            lines: self.reader_lines.with_label_values(&[kind.as_str()]),
+            lost: self.dropped.with_label_values(&[Dropped::SlowReader.as_str()]),
         }
     }
 
@@ -213,6 +270,9 @@ mod tests {
             "focus_server_lines_dropped_total{reason=\"gap\"} 0",
             "focus_server_http_requests_total{code=\"404\",route=\"metadata\"} 0",
             "focus_server_consumers 0",
+            "focus_server_lines_dropped_total{reason=\"slow_reader\"} 0",
+            "focus_server_stream_readers{kind=\"grpc\"} 0",
+            "focus_server_stream_lines_total{kind=\"websocket\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -24,6 +24,7 @@ mod recordings;
 pub mod replicas;
 mod routes;
 pub mod store;
+pub mod stream;
 pub mod validate;
 mod wait;
 mod watches;
@@ -120,6 +121,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         places: Arc::new(Semaphore::new(PLACES)),
         listeners: Arc::new(Semaphore::new(LISTENERS)),
         recordings,
+        readers: Arc::new(Semaphore::new(stream::open::MAX_READERS as usize)),
         stop: stop.clone(),
     });
     let api = routes::routes(Arc::clone(&server));
@@ -127,10 +129,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let listener = listen_on(listen, "--peer-listen").await?;
         tokio::spawn(serve(listener, api.clone(), stop.clone()));
     }
-    let router = api.merge(health::routes(registry, awaited(server)));
+    let awaited = awaited(Arc::clone(&server));
+    let router = api.merge(health::routes(registry, Arc::clone(&awaited)));
     let listener = listen_on(args.listen, "--listen").await?;
-    info!(listen = %args.listen, "the Focus Server is listening");
-    serve(listener, router, stop).await?;
+    let grpc_listener = listen_on(args.grpc_listen, "--grpc-listen").await?;
+    info!(listen = %args.listen, grpc = %args.grpc_listen, "the Focus Server is listening");
+    tokio::try_join!(
+        serve(listener, router, stop.clone()),
+        stream::grpc::serve(grpc_listener, Arc::clone(&server), awaited, stop),
+    )?;
+    // Browsers, whose connections are no longer the HTTP server's, are told too.
+    let told = server.readers.acquire_many(stream::open::MAX_READERS);
+    let _ = tokio::time::timeout(LEAVE, told).await;
     let leave = async { tokio::join!(broker_task, member, store_tasks.join_all()) };
     let _ = tokio::time::timeout(LEAVE, leave).await;
     Ok(())

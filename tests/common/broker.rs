@@ -1,8 +1,9 @@
 //! The real broker, as a test sees it.
 
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use prost::Message;
 
 use super::{from_env, until};
 
@@ -82,5 +83,34 @@ impl TestBroker {
             self.consumers(queue).await.is_none().then_some(())
         })
         .await;
+    }
+}
+
+/// An analyzer of the test's own: publishes what it is told to.
+pub struct TestAnalyzer {
+    channel: Channel,
+    queue: String,
+    _connection: Connection,
+}
+
+impl TestBroker {
+    /// An analyzer for `queue`, once the operator has declared it.
+    pub async fn analyzer(&self, queue: &str) -> TestAnalyzer {
+        until(&format!("queue {queue} exists"), || async { self.consumers(queue).await.map(drop) }).await;
+        let connection = self.connection().await;
+        let channel = connection.create_channel().await.unwrap();
+        TestAnalyzer { channel, queue: queue.to_owned(), _connection: connection }
+    }
+}
+
+impl TestAnalyzer {
+    pub async fn publish(&self, kind: focus_operator::wire::frame::Kind) {
+        let frame = focus_operator::wire::Frame { kind: Some(kind) };
+        let (body, properties) = (frame.encode_to_vec(), BasicProperties::default());
+        let queue = self.queue.as_str().into();
+        self.channel
+            .basic_publish("".into(), queue, BasicPublishOptions::default(), &body, properties)
+            .await
+            .unwrap();
     }
 }

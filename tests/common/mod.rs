@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod objects;
 pub mod process;
+pub mod python;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -70,6 +71,22 @@ impl World {
             &["operator", "--namespace", &self.namespace, "--admin-addr", "127.0.0.1:{port}"],
             &[("FOCUS_BROKER_URL", broker_url)],
         )
+    }
+
+    /// The Focus Server for this namespace, ready to work.
+    pub async fn server(&self) -> Process {
+        self.server_with(&[]).await
+    }
+
+    /// The Focus Server with more options.
+    pub async fn server_with(&self, options: &[&str]) -> Process {
+        let (http, grpc) = ("127.0.0.1:{port}", "127.0.0.1:{grpc_port}");
+        let mut args =
+            vec!["server", "--namespace", &self.namespace, "--listen", http, "--grpc-listen", grpc];
+        args.extend(options);
+        let server = Process::start(&args, &[("FOCUS_BROKER_URL", &broker::url())]);
+        server.until_ready().await;
+        server
     }
 
     pub async fn create(&self, job: FocusJob) -> FocusJob {

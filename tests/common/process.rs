@@ -11,16 +11,22 @@ use super::until;
 pub struct Process {
     child: Child,
     pub port: u16,
+    /// The port of the Focus Server's gRPC.
+    pub grpc_port: u16,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
-    /// Starts `focus` with `args`, in which `{port}` stands for a free port, and `env`.
+    /// Starts `focus` with `args`, in which `{port}` and `{grpc_port}` stand for free ports, and `env`.
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let args = args.iter().map(|arg| arg.replace("{port}", &port.to_string()));
+        // Both are held until both are known: they differ.
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, grpc_port] = free.map(|listener| listener.local_addr().unwrap().port());
+        let with_ports = |arg: &&str| {
+            arg.replace("{port}", &port.to_string()).replace("{grpc_port}", &grpc_port.to_string())
+        };
         let mut child = Command::new(env!("CARGO_BIN_EXE_focus"))
-            .args(args)
+            .args(args.iter().map(with_ports))
             .envs(env.iter().copied())
             .env("FOCUS_LOG_FORMAT", "text")
             .stderr(Stdio::piped())
@@ -33,7 +39,7 @@ impl Process {
                 lines.lock().unwrap().push(line);
             }
         });
-        Self { child, port, log }
+        Self { child, port, grpc_port, log }
     }
 
     pub fn url(&self, path: &str) -> String {

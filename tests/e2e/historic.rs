@@ -4,7 +4,7 @@ use focus_operator::api::conditions::FINISHED;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::server::{configure, get, request, server_with};
+use super::server::{configure, get, request};
 use crate::common::objects::{PAST, PAST_FOLDER, default_pool, past_pool};
 use crate::common::process::Process;
 use crate::common::{condition, in_world, until};
@@ -30,7 +30,7 @@ async fn a_historic_job_is_played_and_ends_by_itself() {
     in_world("historic", |world| async move {
         past_pool(&world, "default").await;
         let _operator = world.operator().await;
-        let server = server_with(&world, &["--recordings", PAST_FOLDER]).await;
+        let server = world.server_with(&["--recordings", PAST_FOLDER]).await;
         server.until_metric("focus_server_recordings{readable=\"yes\"}", 4.0).await;
         server.until_metric("focus_server_recordings{readable=\"no\"}", 2.0).await;
         let expected = json!([[PAST, PAST + 10], [PAST + 30, PAST + 35]]);
@@ -83,7 +83,7 @@ async fn a_historic_job_is_played_and_ends_by_itself() {
 async fn a_live_source_is_one_running_recording() {
     in_world("running", |world| async move {
         default_pool(&world).await;
-        let server = server_with(&world, &[]).await;
+        let server = world.server().await;
         let now = k8s_openapi::jiff::Timestamp::now().as_second();
         let found = recordings(&server, now - 3600, now + 60).await;
         let [since, end] = [0, 1].map(|i| found[0][i].as_i64().unwrap());

@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, ListParams};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::server::{configure, get, request, server, server_with};
+use super::server::{configure, get, request};
 use crate::common::objects::default_pool;
 use crate::common::process::Process;
 use crate::common::{PATIENCE, in_world, until};
@@ -20,7 +20,7 @@ async fn json_of(server: &Process, path: &str) -> Value {
 #[tokio::test]
 async fn the_source_and_the_jobs_are_told() {
     in_world("told", |world| async move {
-        let server = server(&world).await;
+        let server = world.server().await;
         for path in ["channels", "live_metadata"] {
             let early = get(&server, path).await;
             assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
@@ -76,7 +76,7 @@ async fn the_source_and_the_jobs_are_told() {
 #[tokio::test]
 async fn every_answer_is_named_and_every_refusal_is_json() {
     in_world("refusals", |world| async move {
-        let server = server(&world).await;
+        let server = world.server().await;
         let client = reqwest::Client::new();
         let cases = [
             (Method::GET, "/nowhere", 404),
@@ -133,7 +133,7 @@ async fn configure_with_key(server: &Process, key: &str, body: &Value) -> (Statu
 async fn one_key_makes_one_job_whichever_replica_is_asked() {
     in_world("key", |world| async move {
         default_pool(&world).await;
-        let (one, two) = (server(&world).await, server(&world).await);
+        let (one, two) = (world.server().await, world.server().await);
         // Many at once, on both: each gets the same job.
         let (body, key) = (request(), "a-key");
         let asked = (0..12).map(|i| configure_with_key(if i % 2 == 0 { &one } else { &two }, key, &body));
@@ -148,7 +148,7 @@ async fn one_key_makes_one_job_whichever_replica_is_asked() {
         assert_eq!(live().await, 1);
 
         drop(one);
-        let restarted = server(&world).await;
+        let restarted = world.server().await;
         assert_eq!(configure_with_key(&restarted, key, &body).await, (StatusCode::OK, id.clone(), true));
         let mut other = body.clone();
         other["channels"]["max"] = json!(9);
@@ -172,7 +172,7 @@ async fn one_key_makes_one_job_whichever_replica_is_asked() {
 async fn all_windows_taken_is_answered_with_a_time_to_come_again() {
     in_world("windows", |world| async move {
         default_pool(&world).await;
-        let server = server_with(&world, &["--windows", "2"]).await;
+        let server = world.server_with(&["--windows", "2"]).await;
         for window in 0..2 {
             let (_, answer) = configure(&server, &request()).await;
             assert!(answer["job_id"].as_str().unwrap().starts_with(&format!("{window}-")), "{answer}");
@@ -214,7 +214,7 @@ async fn events(mut answer: reqwest::Response, until: &str) -> Vec<(String, Stri
 async fn each_milestone_is_told_as_it_is_reached_and_once() {
     in_world("events", |world| async move {
         default_pool(&world).await;
-        let server = server(&world).await;
+        let server = world.server().await;
         assert_eq!(get(&server, "jobs/nobody/events").await.status(), StatusCode::NOT_FOUND);
         let (_, answer) = configure(&server, &request()).await;
         let id = answer["job_id"].as_str().unwrap().to_owned();

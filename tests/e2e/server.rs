@@ -9,20 +9,7 @@ use serde_json::{Value, json};
 
 use crate::common::objects::default_pool;
 use crate::common::process::Process;
-use crate::common::{World, broker, in_world, until};
-
-pub async fn server(world: &World) -> Process {
-    server_with(world, &[]).await
-}
-
-/// The server with more options.
-pub async fn server_with(world: &World, options: &[&str]) -> Process {
-    let mut args = vec!["server", "--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"];
-    args.extend(options);
-    let server = Process::start(&args, &[("FOCUS_BROKER_URL", &broker::url())]);
-    server.until_ready().await;
-    server
-}
+use crate::common::{in_world, until};
 
 pub fn request() -> Value {
     json!({
@@ -46,7 +33,7 @@ async fn a_configured_job_s_metadata_and_lines_come() {
     in_world("server", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let server = server(&world).await;
+        let server = world.server().await;
         let (status, answer) = configure(&server, &request()).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         assert_eq!((&answer["stream_amount"], &answer["channel_amount"]), (&json!(3), &json!(50)));
@@ -81,7 +68,7 @@ async fn a_configured_job_s_metadata_and_lines_come() {
 async fn metadata_says_what_is_awaited_while_there_is_no_operator() {
     in_world("awaited", |world| async move {
         default_pool(&world).await;
-        let server = server(&world).await;
+        let server = world.server().await;
         let (_, answer) = configure(&server, &request()).await;
         let id = answer["job_id"].as_str().unwrap().to_owned();
         let early = get(&server, &format!("metadata/{id}?wait=100ms")).await;
@@ -101,7 +88,7 @@ async fn metadata_says_what_is_awaited_while_there_is_no_operator() {
 async fn bad_requests_are_refused_and_leave_nothing_behind() {
     in_world("refused", |world| async move {
         default_pool(&world).await;
-        let server = server(&world).await;
+        let server = world.server().await;
         let table = [
             (json!({"nfftSelection": 1000}), 400, "power of 2"),
             (
@@ -134,13 +121,13 @@ async fn a_restarted_server_takes_its_jobs_up_again() {
     in_world("again", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let first = server(&world).await;
+        let first = world.server().await;
         let (_, answer) = configure(&first, &request()).await;
         let id = answer["job_id"].as_str().unwrap().to_owned();
         let before = world.until_condition(&id, READY, true).await;
         first.kill();
         world.until_condition(&id, CONSUMER_READY, false).await;
-        let second = server(&world).await;
+        let second = world.server().await;
         let after = world.until_condition(&id, READY, true).await;
         assert_eq!(before.status.unwrap().timeline, after.status.clone().unwrap().timeline);
         assert_eq!(after.name_any(), id);

@@ -50,7 +50,15 @@ impl TestDatabase {
 
     pub fn server_at(&self, world: &World, url: &str) -> Process {
         Process::start(
-            &["server", "--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"],
+            &[
+                "server",
+                "--namespace",
+                &world.namespace,
+                "--listen",
+                "127.0.0.1:{port}",
+                "--grpc-listen",
+                "127.0.0.1:{grpc_port}",
+            ],
             &[
                 ("FOCUS_BROKER_URL", &broker::url()),
                 ("FOCUS_MONGODB_URI", url),

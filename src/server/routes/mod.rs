@@ -27,6 +27,7 @@ use super::configure::Server;
 use super::error::ApiError;
 use super::job::Awaited;
 use super::jobs::explain;
+use super::stream::websocket;
 
 /// Path of all endpoints but the document's.
 const BASE: &str = "/focus-server";
@@ -64,16 +65,14 @@ fn api() -> OpenApiRouter<Arc<Server>> {
         .layer(from_fn(layers::bounded));
     // These wait as long as they are asked to.
     let waiting = OpenApiRouter::new().routes(routes!(job::metadata)).routes(routes!(events::events));
+    // A WebSocket is no request and answer: docs/streams.md describes it.
+    let waiting = waiting.route("/stream/{job_id}", axum::routing::get(websocket::handle));
     let api = bounded.merge(waiting).layer(DefaultBodyLimit::max(extract::MAX_BODY));
     OpenApiRouter::with_openapi(document::Document::openapi()).nest(BASE, api)
 }
 
 fn unknown(server: &Server) -> ApiError {
-    ApiError::NoConsumer(if server.synced.jobs() {
-        Awaited::new("none", "UnknownJob", "there is no job of this id")
-    } else {
-        Awaited::new("none", "ServerStarting", "the server has not yet read the jobs from the API server")
-    })
+    ApiError::NoConsumer(server.no_such_job())
 }
 
 /// A 404 that says why, as of now.
