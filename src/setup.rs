@@ -133,7 +133,9 @@ async fn list(jobs: &Api<FocusJob>) -> anyhow::Result<Vec<FocusJob>> {
         // Without a definition there are no jobs.
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Vec::new()),
         Ok(Err(error)) => Err(error).context("listing FocusJobs"),
-        Err(_) => bail!("listing FocusJobs: no answer from the API server within {} s", ANSWER_WITHIN.as_secs()),
+        Err(_) => {
+            bail!("listing FocusJobs: no answer from the API server within {} s", ANSWER_WITHIN.as_secs())
+        }
     }
 }
 
