@@ -28,7 +28,7 @@ make_deploy() {
         render "$helm4" "${one[@]}" --set scope="$scope" | plain >"$made/$scope.yaml"
     done
     documents "$made/cluster.yaml" "$made/namespaced.yaml" common >"$made/base.yaml"
-    { namespace focus; cat "$made/base.yaml"; } >"$out/base/base.yaml"
+    mv "$made/base.yaml" "$out/base/base.yaml"
     kustomization base.yaml >"$out/base/kustomization.yaml"
     documents "$made/cluster.yaml" "$made/namespaced.yaml" own >"$out/overlays/cluster-wide/operator.yaml"
     documents "$made/namespaced.yaml" "$made/cluster.yaml" own >"$out/overlays/namespaced/operator.yaml"
@@ -46,7 +46,7 @@ make_rbac() {
     echo "# The rights of operator and server alone, for jobs in namespace focus-demo."
     namespace focus
     render "$helm4" --no-hooks --set jobNamespace=focus-demo,pool.create=false \
-        --show-only templates/service-accounts.yaml --show-only templates/rbac.yaml | plain
+        --show-only templates/service-accounts.yaml --show-only templates/lease.yaml --show-only templates/rbac.yaml | plain
 }
 
 namespace() {
