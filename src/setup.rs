@@ -117,7 +117,13 @@ async fn clean(client: &Client, namespace: Option<&str>, deadline: Instant) -> a
             last = left.len();
         }
         if Instant::now() >= deadline {
-            bail!("{} FocusJobs are still there, such as {}", left.len(), left[0].name_any());
+            let (name, namespace) = (left[0].name_any(), left[0].namespace().unwrap_or_default());
+            bail!(
+                "{} FocusJobs are still there, such as {namespace}/{name} with finalizers {:?}: see what holds them, \
+                 and try again",
+                left.len(),
+                left[0].finalizers()
+            );
         }
         let free = Instant::now() >= alone;
         for job in &left {
@@ -146,7 +152,7 @@ async fn remove(client: &Client, job: &FocusJob, free: bool) -> anyhow::Result<(
     let call = async {
         if job.metadata.deletion_timestamp.is_none() {
             jobs.delete(&name, &DeleteParams::default()).await?;
-        } else if free {
+        } else if free && job.finalizers().iter().any(|name| name == FINALIZER) {
             let finalizers: Vec<_> = job.finalizers().iter().filter(|name| *name != FINALIZER).collect();
             let version = job.resource_version();
             let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});

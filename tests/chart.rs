@@ -9,5 +9,6 @@ mod chart {
     pub mod installed;
     pub mod kustomize;
     pub mod rights;
+    pub mod setup;
     pub mod tools;
 }

@@ -76,7 +76,7 @@ async fn a_release_serves_jobs_from_its_installation_to_its_end() {
 
 /// A job that was left is taken up, and let go, by the next release.
 async fn is_gone_only_with_its_operator(world: &World, release: &Release) {
-    release.install(&with(json!({"pool": {"create": false}, "operator": {"replicas": 1}})));
+    release.install(&with(json!({"operator": {"replicas": 1}})));
     for name in ["view", "after"] {
         world.until_condition(name, READY, true).await;
         world.jobs().delete(name, &DeleteParams::default()).await.unwrap();
@@ -147,7 +147,7 @@ async fn helm_3_installs_it_too() {
         let on = json!({"networkPolicy": {"enabled": true}, "operator": {"replicas": 1}, "server": {"replicas": 1}});
         release.install(&with(on));
         let printed = release.test();
-        assert!(printed.contains("Phase:          Succeeded"), "{printed}");
+        assert!(printed.contains("Ready seen"), "{printed}");
         release.uninstall();
         until_nothing_is_left(&world.namespace).await;
     })

@@ -27,9 +27,12 @@ const STATUS: &str = "focusjobs.focus-operator.io/status";
 const POOLS: &str = "analyzerpools.focus-operator.io";
 const LEASE: &str = "leases.coordination.k8s.io=chart-operator";
 
+/// Verbs by what they may be done to.
+type Rights = &'static [(&'static str, &'static [&'static str])];
+
 /// The service accounts of a release in one namespace may do what they need there, and nothing else or elsewhere.
 pub async fn are_the_least(world: &World) {
-    let may_do: [(&str, &[(&str, &[&str])]); 3] = [
+    let may_do: [(&str, Rights); 3] = [
         (
             "operator",
             &[

@@ -37,6 +37,7 @@ pub fn kubectl(args: &[&str]) -> String {
 /// A release of the chart, named `chart`.
 pub struct Release {
     helm: String,
+    three: bool,
     namespace: String,
     values: PathBuf,
 }
@@ -52,7 +53,7 @@ impl Release {
     pub fn new(world: &World, helm: &str) -> Self {
         let namespace = world.namespace.clone();
         let values = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{namespace}.json"));
-        Self { helm: from_env(helm), namespace, values }
+        Self { helm: from_env(helm), three: helm.ends_with('3'), namespace, values }
     }
 
     fn act(&self, verb: &[&str], changes: &Value) -> String {
@@ -79,8 +80,11 @@ impl Release {
         self.act(&["upgrade"], values)
     }
 
+    /// What `helm test` prints. Helm 3 prints the log by itself, and cannot when it is asked for.
     pub fn test(&self) -> String {
-        run(&self.helm, &["test", "chart", "--namespace", &self.namespace, "--timeout", "3m"])
+        let logs: &[&str] = if self.three { &[] } else { &["--logs"] };
+        let args = ["test", "chart", "--namespace", &self.namespace, "--timeout", "3m"];
+        run(&self.helm, &[&args, logs].concat())
     }
 
     pub fn uninstall(&self) {
