@@ -81,14 +81,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         lost = election.lost() => return Err(lost),
     };
     stop.cancel();
-    if running && tokio::time::timeout(SHUTDOWN_WITHIN, controller).await.is_err() {
+    let drained = async { !running || tokio::time::timeout(SHUTDOWN_WITHIN, controller).await.is_ok() };
+    let drained = tokio::select! {
+        drained = drained => drained,
+        lost = election.lost() => return Err(lost),
+    };
+    if drained {
+        election.release().await;
+    } else {
         // The lease is kept: a successor waits for its end.
         tracing::warn!(
             "reconciliations were still under way after {} s; the next operator goes on",
             SHUTDOWN_WITHIN.as_secs()
         );
-    } else {
-        election.release().await;
     }
     tracing::info!("operator stopped");
     Ok(())
