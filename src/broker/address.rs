@@ -178,7 +178,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_without_a_vhost_means_the_default_one() {
-        for (url, vhost) in [("amqp://h", "/"), ("amqp://h/", "/"), ("amqp://h/%2f", "/"), ("amqp://h/team", "team")] {
+        for (url, vhost) in
+            [("amqp://h", "/"), ("amqp://h/", "/"), ("amqp://h/%2f", "/"), ("amqp://h/team", "team")]
+        {
             let uri = given(url).address().expect("given").read().await.expect("well-formed");
             assert_eq!(uri.vhost, vhost, "{url}");
         }

@@ -44,7 +44,16 @@ pub async fn are_the_least(world: &World) {
                 (LEASE, &["get", "list", "watch", "update"]),
             ],
         ),
-        ("server", &[(JOBS, &["list", "watch", "create", "patch", "delete"]), (POOLS, &["list", "watch"])]),
+        (
+            "server",
+            &[
+                (JOBS, &["list", "watch", "create", "patch", "delete"]),
+                (POOLS, &["list", "watch"]),
+                ("leases.coordination.k8s.io", &["list", "watch", "create", "patch", "delete"]),
+                // The replicas' Leases have names that nobody knows beforehand.
+                (LEASE, &["list", "watch", "create", "patch", "delete"]),
+            ],
+        ),
         ("analyzer", &[]),
     ];
     let things = [

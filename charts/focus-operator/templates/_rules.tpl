@@ -29,6 +29,10 @@
 - apiGroups: [focus-operator.io]
   resources: [analyzerpools]
   verbs: [list, watch]
+# Each replica tells of itself by a Lease of its pod's name, and removes those of the long silent.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [list, watch, create, patch, delete]
 {{- end -}}
 
 {{- define "focus.rules.pool" -}}
