@@ -13,6 +13,7 @@ pub mod picture;
 pub mod probe;
 pub mod recordings;
 pub mod server;
+pub mod setup;
 pub mod shutdown;
 pub mod telemetry;
 pub mod wire;

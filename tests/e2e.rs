@@ -9,6 +9,7 @@ mod e2e {
     pub mod failures;
     pub mod historic;
     pub mod http;
+    pub mod leader;
     pub mod lifecycle;
     pub mod rules;
     pub mod server;

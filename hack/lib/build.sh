@@ -93,3 +93,11 @@ need_toolchain() {
         fail "Go or a C compiler is missing: run hack/setup, which says how to get them"
     fi
 }
+
+# build_tool NAME prints the path of a program that hack/NAME/go.mod pins, such as helm4.
+build_tool() {
+    local package
+    package=$(awk '$1 == "tool" { print $2; exit }' "$HACK/$1/go.mod")
+    [ -n "$package" ] || fail "hack/$1/go.mod names no tool"
+    built "$1" ../lib/go-tool "$package"
+}

@@ -121,6 +121,11 @@ impl Address {
         };
         // The parser's own message may repeat the URL.
         let mut uri: AMQPUri = text.trim().parse().map_err(|_| AddressError::Malformed)?;
+        // `amqp://host/` names, to the letter, a vhost without a name; whoever writes it, such as the RabbitMQ cluster
+        // operator in its `connection_string`, means the default one.
+        if uri.vhost.is_empty() {
+            uri.vhost = "/".to_owned();
+        }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         Ok(uri)
     }
@@ -169,6 +174,16 @@ mod tests {
         assert!(!format!("{args:?} {error} {error:?}").contains("topsecret"));
         let uri = given("amqp://u:p@h").address().expect("given").read().await.expect("well-formed");
         assert_eq!(uri.query.heartbeat, Some(HEARTBEAT_SECONDS));
+    }
+
+    #[tokio::test]
+    async fn an_address_without_a_vhost_means_the_default_one() {
+        for (url, vhost) in
+            [("amqp://h", "/"), ("amqp://h/", "/"), ("amqp://h/%2f", "/"), ("amqp://h/team", "team")]
+        {
+            let uri = given(url).address().expect("given").read().await.expect("well-formed");
+            assert_eq!(uri.vhost, vhost, "{url}");
+        }
     }
 
     #[test]

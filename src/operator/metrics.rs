@@ -54,6 +54,8 @@ pub struct Metrics {
     pub events: IntCounterVec,
     /// Deadlines passed.
     pub deadlines: IntCounterVec,
+    /// Whether this operator leads.
+    pub leader: IntGauge,
     /// The broker's part.
     pub broker: BrokerMetrics,
 }
@@ -102,6 +104,10 @@ impl Metrics {
                 ),
                 &["phase"],
             )?,
+            leader: IntGauge::new(
+                "focus_operator_leader",
+                "1 while this operator leads and reconciles, 0 while it stands by.",
+            )?,
             broker: broker()?,
             registry,
         };
@@ -116,7 +122,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 11] = [
+        let all: [Box<dyn Collector>; 12] = [
             Box::new(self.phases.clone()),
             Box::new(self.reconciles.clone()),
             Box::new(self.errors.clone()),
@@ -125,6 +131,7 @@ impl Metrics {
             Box::new(self.api_writes.clone()),
             Box::new(self.events.clone()),
             Box::new(self.deadlines.clone()),
+            Box::new(self.leader.clone()),
             Box::new(self.broker.connected.clone()),
             Box::new(self.broker.mode.clone()),
             Box::new(self.broker.lag.clone()),

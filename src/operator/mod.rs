@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod error;
 pub mod events;
+pub mod leader;
 pub mod memory;
 pub mod metrics;
 pub mod observe;
@@ -47,6 +48,8 @@ pub struct Args {
     admin_addr: SocketAddr,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    leader: leader::LeaderArgs,
 }
 
 /// Runs the operator until it is told to stop.
@@ -58,7 +61,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = client().await?;
     let metrics = metrics::Metrics::new().context("registering the metrics")?;
     let broker = Broker::start(args.broker.address()?, metrics.broker.clone(), stop.clone());
-    let operator = assemble(&args, client, metrics.clone(), broker, &stop);
+    let (leadership, mut election) = leader::start(&args.leader, &client, metrics.leader.clone())?;
+    let operator = assemble(&args, client, metrics.clone(), broker, leadership, &stop);
     metrics.watch_jobs(operator.jobs.clone()).context("registering the metrics")?;
     let admin = health::routes(metrics.registry.clone(), operator.awaited);
     let admin = tokio::spawn(health::serve(args.admin_addr, admin, stop.clone()));
@@ -74,9 +78,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             ended.context("the admin port")??;
             true
         }
+        lost = election.lost() => return Err(lost),
     };
     stop.cancel();
-    if running && tokio::time::timeout(SHUTDOWN_WITHIN, controller).await.is_err() {
+    let drained = async { !running || tokio::time::timeout(SHUTDOWN_WITHIN, controller).await.is_ok() };
+    let drained = tokio::select! {
+        drained = drained => drained,
+        lost = election.lost() => return Err(lost),
+    };
+    if drained {
+        election.release().await;
+    } else {
+        // The lease is kept: a successor waits for its end.
         tracing::warn!(
             "reconciliations were still under way after {} s; the next operator goes on",
             SHUTDOWN_WITHIN.as_secs()
@@ -121,6 +134,7 @@ fn assemble(
     client: Client,
     metrics: metrics::Metrics,
     broker: Broker<ObjectRef<FocusJob>>,
+    leadership: leader::Leadership,
     stop: &CancellationToken,
 ) -> Operator<impl Future<Output = ()> + use<>> {
     let namespace = args.namespace.as_deref();
@@ -155,6 +169,7 @@ fn assemble(
         },
         events: events::Events::start(client, metrics.clone(), stop.clone()),
         metrics,
+        leading: leadership.leading,
         failures: Default::default(),
     });
     let in_pool = jobs.clone();
@@ -162,6 +177,7 @@ fn assemble(
         .owns_stream(pods.stream)
         .watches_stream(pools_changed, move |pool| watches::jobs_in_pool(&in_pool, &pool))
         .reconcile_all_on(ReceiverStream::new(pods.relisted))
+        .reconcile_all_on(ReceiverStream::new(leadership.begun))
         .reconcile_on(ReceiverStream::new(broker.news))
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.clone().cancelled_owned())

@@ -12,6 +12,7 @@ use rand::RngExt;
 use super::apply::{Writer, key};
 use super::error::Error;
 use super::events::Events;
+use super::leader::Leading;
 use super::metrics::Metrics;
 use super::observe::{Sources, observe};
 use super::plan::{self, Plan};
@@ -31,6 +32,8 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub metrics: Metrics,
+    /// Whether we may do anything.
+    pub leading: Leading,
     /// Failures in a row, by the job's uid.
     pub failures: Mutex<HashMap<String, u32>>,
 }
@@ -40,6 +43,10 @@ pub struct Context {
 /// # Errors
 /// What could not be done; the status tells what is known all the same.
 pub async fn reconcile(job: Arc<FocusJob>, context: Arc<Context>) -> Result<Next, Error> {
+    if !context.leading.now() {
+        // Every job is looked at when we begin to lead.
+        return Ok(Next::await_change());
+    }
     let started = Instant::now();
     context.metrics.active.inc();
     let done = look(&job, &context).await;

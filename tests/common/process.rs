@@ -72,6 +72,19 @@ impl Process {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Asks it to end, as Kubernetes does, and waits until it has; gives its exit code.
+    pub async fn terminate(self) -> Option<i32> {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        self.until_ended().await
+    }
+
+    /// Waits until it has ended by itself; gives its exit code.
+    pub async fn until_ended(mut self) -> Option<i32> {
+        let child = std::cell::RefCell::new(&mut self.child);
+        until("the process has ended", || async { child.borrow_mut().try_wait().unwrap() }).await.code()
+    }
+
     /// As if the machine had failed: no chance to say good-bye.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

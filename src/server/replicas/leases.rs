@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
@@ -34,12 +34,14 @@ pub(super) struct Leases {
     name: String,
     own: String,
     address: String,
+    pod: Option<OwnerReference>,
 }
 
 impl Leases {
     pub(super) fn new(client: Client, namespace: &str, own: &str, address: String) -> Self {
         let name = format!("focus-server-{}", label_value(own).to_lowercase());
-        Self { api: Api::namespaced(client, namespace), name, own: own.to_owned(), address }
+        let api = Api::namespaced(client, namespace);
+        Self { api, name, own: own.to_owned(), address, pod: pod(namespace) }
     }
 
     /// Gives signs of life and listens to those of the others; `alive` is told who is there. Takes leave when
@@ -115,6 +117,7 @@ impl Leases {
                 name: Some(self.name.clone()),
                 labels: Some(BTreeMap::from([(COMPONENT_LABEL.to_owned(), COMPONENT.to_owned())])),
                 annotations: Some(BTreeMap::from([(ADDRESS.to_owned(), self.address.clone())])),
+                owner_references: self.pod.clone().map(|pod| vec![pod]),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -125,6 +128,20 @@ impl Leases {
             }),
         }
     }
+}
+
+/// The pod that this replica runs in, if it is of `namespace`: its Lease goes with it, also when the replica has no time
+/// or no right to take leave. The chart sets the variables.
+fn pod(namespace: &str) -> Option<OwnerReference> {
+    let variable = |name| std::env::var(name).ok();
+    variable("POD_NAMESPACE").filter(|own| own == namespace)?;
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: variable("POD_NAME")?,
+        uid: variable("POD_UID")?,
+        ..OwnerReference::default()
+    })
 }
 
 fn take(members: &mut Members, event: Event<Lease>) {

@@ -1,0 +1,14 @@
+//! The chart and deploy/ on the real cluster: installed, tested, upgraded and taken away by the real Helm and kubectl.
+//! `make test` sets the environment they need.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod chart {
+    pub mod alone;
+    pub mod installed;
+    pub mod kustomize;
+    pub mod rights;
+    pub mod setup;
+    pub mod tools;
+}

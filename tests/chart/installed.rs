@@ -1,0 +1,155 @@
+//! A release in a namespace of its own: from the installation to the uninstallation.
+
+use focus_operator::api::FocusJob;
+use focus_operator::api::conditions::{FINISHED, READY};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::rights;
+use super::tools::{Release, enforce_restricted, kubectl, leftovers, until_nothing_is_left};
+use crate::common::objects::job;
+use crate::common::{World, condition, in_world, until};
+
+/// Values of a release that leaves others alone: their jobs, and the definitions, which all tests share.
+fn values() -> Value {
+    json!({"scope": "namespaced", "crds": {"enabled": false}})
+}
+
+fn with(changes: Value) -> Value {
+    let mut values = values();
+    values.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    values
+}
+
+async fn job_pod(world: &World, name: &str) -> Pod {
+    let of_job = ListParams::default().labels(&format!("focus-operator.io/job={name}"));
+    let mut pods = world.pods().list(&of_job).await.unwrap().items;
+    assert_eq!(pods.len(), 1, "pods of {name}");
+    pods.remove(0)
+}
+
+/// The pod of the operator that leads.
+async fn leader(world: &World) -> String {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+    until("an operator leads", || async {
+        let holder = leases.get("chart-operator").await.unwrap().spec?.holder_identity?;
+        holder.split_once('_').map(|(pod, _)| pod.to_owned())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_release_serves_jobs_from_its_installation_to_its_end() {
+    in_world("chart", |world| async move {
+        enforce_restricted(&world).await;
+        let release = Release::new(&world, "FOCUS_TEST_HELM4");
+        let notes = release.install(&values());
+        assert!(notes.contains("helm test chart --namespace"), "{notes}");
+        hooks_left_nothing(&world);
+        rights::name_everything(&world);
+        rights::are_the_least(&world).await;
+        rights::are_part_of_the_usual_roles(&world).await;
+
+        let printed = release.test();
+        assert!(printed.contains("Ready seen") && printed.contains("status: consumer"), "{printed}");
+        hooks_left_nothing(&world);
+
+        world.create(job("view", json!({}))).await;
+        let before = world.until_condition("view", READY, true).await;
+        let pod = job_pod(&world, "view").await;
+        has_no_token(&pod);
+        survives_an_upgrade(&world, &release, &before, &pod).await;
+        another_takes_over(&world).await;
+        nothing_was_refused(&world).await;
+
+        release.uninstall();
+        until_nothing_is_left(&world.namespace).await;
+        assert_eq!(world.job("view").await.uid(), before.uid());
+        assert_eq!(job_pod(&world, "view").await.uid(), pod.uid());
+        is_gone_only_with_its_operator(&world, &release).await;
+    })
+    .await;
+}
+
+/// A job that was left is taken up, and let go, by the next release.
+async fn is_gone_only_with_its_operator(world: &World, release: &Release) {
+    release.install(&with(json!({"operator": {"replicas": 1}})));
+    for name in ["view", "after"] {
+        world.until_condition(name, READY, true).await;
+        world.jobs().delete(name, &DeleteParams::default()).await.unwrap();
+        world.until_gone(name).await;
+    }
+    release.uninstall();
+    until_nothing_is_left(&world.namespace).await;
+}
+
+fn hooks_left_nothing(world: &World) {
+    let left = leftovers(&world.namespace);
+    for name in ["chart-pool", "chart-test", "chart-clean"] {
+        assert!(!left.iter().any(|line| line.contains(name)), "{name} is left of a hook: {left:?}");
+    }
+}
+
+fn has_no_token(pod: &Pod) {
+    let spec = pod.spec.as_ref().unwrap();
+    assert_eq!(spec.automount_service_account_token, Some(false));
+    assert_eq!(spec.service_account_name.as_deref(), Some("chart-analyzer"));
+    let projected = spec.volumes.iter().flatten().filter(|volume| volume.projected.is_some());
+    assert_eq!(projected.count(), 0, "{spec:?}");
+}
+
+async fn survives_an_upgrade(world: &World, release: &Release, before: &FocusJob, pod: &Pod) {
+    let note = json!({"operator": {"podAnnotations": {"upgraded": "yes"}}, "server": {"podAnnotations": {"upgraded": "yes"}}});
+    release.upgrade(&with(note));
+    let after = world.until_condition("view", READY, true).await;
+    let timeline = |job: &FocusJob| job.status.clone().unwrap().timeline;
+    assert_eq!(timeline(&after), timeline(before), "a milestone was rewritten");
+    assert_eq!(condition(&after, FINISHED).map(|(status, _, _)| status).as_deref(), Some("False"));
+    let now = job_pod(world, "view").await;
+    assert_eq!((now.uid(), now.name_any()), (pod.uid(), pod.name_any()), "the analyzer was replaced");
+    let restarts = now.status.unwrap().container_statuses.unwrap_or_default()[0].restart_count;
+    assert_eq!(restarts, 0);
+}
+
+async fn another_takes_over(world: &World) {
+    let first = leader(world).await;
+    world.pods().delete(&first, &DeleteParams::default()).await.unwrap();
+    until("another operator leads", || async { (leader(world).await != first).then_some(()) }).await;
+    world.create(job("after", json!({}))).await;
+    world.until_condition("after", READY, true).await;
+    world.until_condition("view", READY, true).await;
+}
+
+/// The API server never refused the operator anything.
+async fn nothing_was_refused(world: &World) {
+    let pod = leader(world).await;
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}:8081/proxy/metrics", world.namespace);
+    let metrics = kubectl(&["get", "--raw", &path]);
+    for line in [
+        "focus_operator_leader 1",
+        "focus_reconcile_errors_total{reason=\"ApiRefused\"} 0",
+        "focus_events_total{outcome=\"dropped\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    let log = kubectl(&["--namespace", &world.namespace, "logs", &pod]);
+    assert!(!log.contains("orbidden"), "{log}");
+}
+
+#[tokio::test]
+async fn helm_3_installs_it_too() {
+    in_world("chart3", |world| async move {
+        enforce_restricted(&world).await;
+        let release = Release::new(&world, "FOCUS_TEST_HELM3");
+        let on = json!({"networkPolicy": {"enabled": true}, "operator": {"replicas": 1}, "server": {"replicas": 1}});
+        release.install(&with(on));
+        let printed = release.test();
+        assert!(printed.contains("Ready seen"), "{printed}");
+        release.uninstall();
+        until_nothing_is_left(&world.namespace).await;
+    })
+    .await;
+}
