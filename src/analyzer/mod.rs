@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::BrokerTls;
 use crate::wire::End;
 use crate::{health, shutdown};
 use engine::Engine;
@@ -64,6 +65,9 @@ pub struct Args {
     /// File that holds the address of the broker; used when there is no FOCUS_BROKER_URL.
     #[arg(long, env = "FOCUS_BROKER_URL_FILE")]
     broker_url_file: Option<PathBuf>,
+    /// TLS to the broker.
+    #[command(flatten)]
+    broker_tls: BrokerTls,
     /// Name of the FocusJob.
     #[arg(long, env = "FOCUS_JOB_NAME")]
     job_name: Option<Box<str>>,
@@ -106,6 +110,7 @@ async fn analyze(args: &Args) -> Result<(), AnalyzerError> {
     let (header, header_ready) = watch::channel(None);
     let publisher = Publisher {
         uri: settings.broker.clone(),
+        tls: args.broker_tls.clone(),
         queue: settings.queue.as_str().into(),
         job: settings.job.clone(),
         outbox: outbox.clone(),

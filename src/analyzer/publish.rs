@@ -16,6 +16,8 @@ use super::flight::{Flight, Kind};
 use super::metrics::Metrics;
 use super::outbox::{Next, Outbox};
 use super::readiness::Readiness;
+use crate::broker::BrokerTls;
+use crate::broker::tls::{ConnectError, TlsFileError};
 use crate::wire::{End, Frame, Header, Line, frame};
 
 /// A consumer which attaches late waits no longer for the header.
@@ -36,6 +38,8 @@ enum SessionError {
     ConfirmTimeout,
     #[error("{doing}: {source}")]
     Broker { doing: &'static str, source: lapin::Error },
+    #[error(transparent)]
+    Files(#[from] TlsFileError),
     #[error("the queue is gone")]
     QueueGone,
 }
@@ -48,6 +52,8 @@ fn broker(doing: &'static str) -> impl Fn(lapin::Error) -> SessionError {
 pub struct Publisher {
     /// Where the broker is, with its credentials.
     pub uri: AMQPUri,
+    /// TLS to it.
+    pub tls: BrokerTls,
     /// The queue, which the operator declares.
     pub queue: ShortString,
     /// The job, for the broker's list of connections.
@@ -100,7 +106,10 @@ impl Publisher {
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("focus analyzer {}", self.job).into());
         let connection =
-            Connection::connect_uri(self.uri.clone(), properties).await.map_err(broker("connecting"))?;
+            self.tls.connect(self.uri.clone(), properties).await.map_err(|error| match error {
+                ConnectError::Amqp(error) => broker("connecting")(error),
+                ConnectError::Files(error) => error.into(),
+            })?;
         let channel = connection.create_channel().await.map_err(broker("opening a channel"))?;
         channel
             .confirm_select(ConfirmSelectOptions::default())

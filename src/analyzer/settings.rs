@@ -158,6 +158,7 @@ mod tests {
             queue: Some("q".into()),
             broker_url: Some(Secret("amqp://user:topsecret@host:5672/%2f".into())),
             broker_url_file: None,
+            broker_tls: crate::broker::BrokerTls::default(),
             job_name: Some("job".into()),
             job_namespace: Some("ns".into()),
             job_uid: Some("uid".into()),

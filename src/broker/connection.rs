@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, BrokerState, QueueSeen};
 use super::queues::{self, QueueError};
+use super::tls::BrokerTls;
 use super::watch::Watch;
 use crate::api::focusjob::QueueType;
 
@@ -63,7 +64,7 @@ pub struct Broker<O> {
 
 impl<O: Clone + Send + Sync + 'static> Broker<O> {
     /// Starts to keep a connection to `url`, until `stop`. Returns at once: see [`BrokerHandle::state`].
-    pub fn start(url: String, metrics: BrokerMetrics, stop: CancellationToken) -> Self {
+    pub fn start(url: String, tls: BrokerTls, metrics: BrokerMetrics, stop: CancellationToken) -> Self {
         let (news_tx, news) = mpsc::channel(NEWS);
         let waiting = Link {
             state: BrokerState::Disconnected("not connected yet".to_owned()),
@@ -76,7 +77,7 @@ impl<O: Clone + Send + Sync + 'static> Broker<O> {
             metrics,
         });
         let handle = BrokerHandle { shared };
-        tokio::spawn(Watch::new(handle.clone(), url, news_tx).run(stop));
+        tokio::spawn(Watch::new(handle.clone(), url, tls, news_tx).run(stop));
         Self { handle, news }
     }
 }

@@ -7,10 +7,12 @@ pub mod book;
 pub mod connection;
 pub mod events;
 pub mod queues;
+pub mod tls;
 mod watch;
 
 pub use book::{BrokerState, QueueSeen};
 pub use connection::{Broker, BrokerHandle};
+pub use tls::BrokerTls;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,9 @@ pub struct BrokerArgs {
     /// A file that holds the broker's AMQP URL, such as a mounted secret.
     #[arg(long = "broker-url-file", env = "FOCUS_BROKER_URL_FILE")]
     url_file: Option<PathBuf>,
+    /// With an `amqps://` URL.
+    #[command(flatten)]
+    pub tls: BrokerTls,
 }
 
 impl std::fmt::Debug for BrokerArgs {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::{BrokerState, Followup};
 use super::connection::{BrokerHandle, Link};
+use super::tls::BrokerTls;
 use super::{events, queues};
 
 /// How long one attempt to connect may take.
@@ -31,6 +32,7 @@ const POLL_QUIET: Duration = Duration::from_secs(5);
 pub(super) struct Watch<O> {
     handle: BrokerHandle<O>,
     url: String,
+    tls: BrokerTls,
     news: mpsc::Sender<O>,
 }
 
@@ -41,8 +43,8 @@ enum Left {
 }
 
 impl<O: Clone + Send + Sync + 'static> Watch<O> {
-    pub(super) fn new(handle: BrokerHandle<O>, url: String, news: mpsc::Sender<O>) -> Self {
-        Self { handle, url, news }
+    pub(super) fn new(handle: BrokerHandle<O>, url: String, tls: BrokerTls, news: mpsc::Sender<O>) -> Self {
+        Self { handle, url, tls, news }
     }
 
     /// Connects, follows, and connects again, until `stop`.
@@ -95,7 +97,9 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
 
     async fn connect(&self) -> Result<Connection, String> {
         let properties = ConnectionProperties::default().with_connection_name("focus-operator".into());
-        match tokio::time::timeout(CONNECT_WITHIN, Connection::connect(&self.url, properties)).await {
+        // The parser's own words may repeat the address.
+        let uri = self.url.parse().map_err(|_| "the broker's URL is no AMQP URL".to_owned())?;
+        match tokio::time::timeout(CONNECT_WITHIN, self.tls.connect(uri, properties)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {} s", CONNECT_WITHIN.as_secs())),

@@ -54,7 +54,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::on_signal().context("installing the signal handlers")?;
     let client = client().await?;
     let metrics = metrics::Metrics::new().context("registering the metrics")?;
-    let broker = Broker::start(args.broker.url()?, metrics.broker.clone(), stop.clone());
+    let broker =
+        Broker::start(args.broker.url()?, args.broker.tls.clone(), metrics.broker.clone(), stop.clone());
     let operator = assemble(&args, client, metrics.clone(), broker, &stop);
     metrics.watch_jobs(operator.jobs.clone()).context("registering the metrics")?;
     let admin = health::routes(metrics.registry.clone(), operator.awaited);
