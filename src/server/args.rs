@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use super::security::SecurityArgs;
+use crate::broker::BrokerTls;
+
 /// Command line. Every option can be given in the environment too.
 #[derive(clap::Args, Clone)]
 pub struct Args {
@@ -28,6 +31,9 @@ pub struct Args {
     /// File that holds the broker's address; it is read at each connection, so that a changed secret is used.
     #[arg(long, env = "FOCUS_BROKER_URL_FILE")]
     pub broker_url_file: Option<PathBuf>,
+    /// TLS to the broker.
+    #[command(flatten)]
+    pub broker_tls: BrokerTls,
     /// Windows that live jobs are given: at most so many jobs at once.
     #[arg(long, env = "FOCUS_WINDOWS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub windows: u16,
@@ -37,6 +43,9 @@ pub struct Args {
     /// Port that clients are told to stream from (`stream_port` of the answers).
     #[arg(long, env = "FOCUS_STREAM_PORT", default_value_t = 50051)]
     pub stream_port: u16,
+    /// Authentication, limits and TLS.
+    #[command(flatten)]
+    pub security: SecurityArgs,
 }
 
 /// Where the broker's address comes from. Shows no secret when printed.

@@ -21,6 +21,8 @@ pub use subscription::{Subscriber, Subscription};
 use super::args::BrokerUrl;
 use super::metrics::Metrics;
 use super::retry::Retry;
+use crate::broker::BrokerTls;
+use crate::broker::tls::ConnectError;
 
 /// Longest wait for one answer of the broker.
 const CALL: Duration = Duration::from_secs(5);
@@ -67,6 +69,7 @@ pub struct Broker {
 }
 
 struct Inner {
+    tls: BrokerTls,
     link: watch::Sender<Option<Link>>,
     problem: Mutex<String>,
     news: Mutex<News>,
@@ -95,10 +98,10 @@ impl Link {
 
 impl Broker {
     /// A handle without a connection; [`Broker::run`] makes it.
-    pub fn new(metrics: Metrics) -> Self {
+    pub fn new(tls: BrokerTls, metrics: Metrics) -> Self {
         let (link, _) = watch::channel(None);
         let problem = Mutex::new("the server has not yet connected to the broker".to_owned());
-        Self { inner: Arc::new(Inner { link, problem, news: Mutex::default(), metrics }) }
+        Self { inner: Arc::new(Inner { tls, link, problem, news: Mutex::default(), metrics }) }
     }
 
     /// Whether the broker is connected.
@@ -131,7 +134,7 @@ impl Broker {
     pub async fn run(self, url: BrokerUrl, identity: String, stop: CancellationToken) {
         let mut retry = Retry::new(Duration::from_millis(100), Duration::from_secs(10));
         while !stop.is_cancelled() {
-            let problem = match connect(&url, &identity).await {
+            let problem = match connect(&url, &self.inner.tls, &identity).await {
                 Ok(connection) => {
                     retry.reset();
                     self.hold(Arc::new(connection), &stop).await
@@ -244,7 +247,7 @@ impl Drop for Notice {
     }
 }
 
-async fn connect(url: &BrokerUrl, identity: &str) -> Result<Connection, BrokerError> {
+async fn connect(url: &BrokerUrl, tls: &BrokerTls, identity: &str) -> Result<Connection, BrokerError> {
     let address = url.read().await.map_err(|error| BrokerError::Address(format!("{error:#}")))?;
     // The parser's own words may repeat the address.
     let mut uri: AMQPUri = address.parse().map_err(|_| {
@@ -254,7 +257,13 @@ async fn connect(url: &BrokerUrl, identity: &str) -> Result<Connection, BrokerEr
     })?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let properties = ConnectionProperties::default().with_connection_name(identity.into());
-    call("connecting to the broker", Connection::connect_uri(uri, properties)).await
+    let what = "connecting to the broker";
+    match tokio::time::timeout(CALL, tls.connect(uri, properties)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(ConnectError::Amqp(error))) => Err(BrokerError::Amqp(what, error)),
+        Ok(Err(ConnectError::Files(error))) => Err(BrokerError::Address(error.to_string())),
+        Err(_) => Err(BrokerError::Timeout(what)),
+    }
 }
 
 async fn bind(connection: &Connection) -> lapin::Result<Consumer> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Config};
 use serde_json::json;
 
@@ -89,14 +89,25 @@ impl Cluster {
         call("creating the FocusJob", self.jobs.create(&params, job)).await
     }
 
-    /// Deletes the job of this name; false when there is none.
+    /// The job of this name, if there is one.
     ///
     /// # Errors
     /// Refusal, or no answer in time.
-    pub async fn delete(&self, name: &str) -> Result<bool, ClusterError> {
-        match call("deleting the FocusJob", self.jobs.delete(name, &DeleteParams::default())).await {
+    pub async fn get(&self, name: &str) -> Result<Option<FocusJob>, ClusterError> {
+        call("reading the FocusJob", self.jobs.get_opt(name)).await
+    }
+
+    /// Deletes the job of this name, and of this uid if one is given; false when there is none.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn delete(&self, name: &str, uid: Option<String>) -> Result<bool, ClusterError> {
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        match call("deleting the FocusJob", self.jobs.delete(name, &params)).await {
             Ok(_) => Ok(true),
-            Err(error) if error.code() == Some(404) => Ok(false),
+            // 409: another job has taken the name.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(false),
             Err(error) => Err(error),
         }
     }

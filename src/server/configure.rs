@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -17,6 +16,7 @@ use super::error::ApiError;
 use super::job::Expected;
 use super::jobs::Jobs;
 use super::routes::Received;
+use super::security::{Caller, Security};
 use super::validate::validate;
 use super::windows::{Reservation, Windows, job_id};
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, names, view};
@@ -71,6 +71,8 @@ pub struct Server {
     pub synced: Arc<Synced>,
     /// Places where waterfall answers are written.
     pub places: Arc<Semaphore>,
+    /// Who may do what.
+    pub security: Arc<Security>,
     /// Answers those who wait when the server ends.
     pub stop: CancellationToken,
 }
@@ -94,6 +96,9 @@ pub async fn configure(
     }
     let reservation =
         server.windows.reserve(|| server.jobs.windows()).ok_or(ApiError::NoWindow(server.window_count))?;
+    let _place = server
+        .security
+        .place(received.caller.as_ref(), reservation.window(), |caller| server.jobs.windows_of(caller))?;
     let name = create(&server, &spec, &source, &reservation, &received).await?;
     server.shared.metrics.configure.observe(received.instant.elapsed().as_secs_f64());
     info!(job = name, "configured");
@@ -122,7 +127,8 @@ async fn create(
         let name = job_id(reservation.window(), received.at.as_millisecond() + bump);
         let expected = Expected { received: received.instant, source: source.clone() };
         server.jobs.expect(&name, expected);
-        match server.shared.cluster.create(&object(&name, spec, reservation.window(), received.at)).await {
+        let object = object(&name, spec, reservation.window(), received);
+        match server.shared.cluster.create(&object).await {
             Ok(object) => {
                 server.jobs.made(object);
                 return Ok(name);
@@ -138,7 +144,12 @@ async fn create(
     Err(ApiError::unavailable("NamesTaken", format!("{NAMES} job ids in a row were taken")))
 }
 
-fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> FocusJob {
+fn object(name: &str, spec: &FocusJobSpec, window: u16, received: &Received) -> FocusJob {
+    let caller = received.caller.as_ref().map(Caller::name);
+    let annotations = [
+        (names::CONFIGURED_AT, Some(format!("{:.6}", received.at))),
+        (names::CALLER, caller.map(ToOwned::to_owned)),
+    ];
     let mut job = FocusJob::new(name, spec.clone());
     job.metadata = ObjectMeta {
         name: Some(name.to_owned()),
@@ -146,7 +157,9 @@ fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> 
             (names::WINDOW_LABEL.to_owned(), window.to_string()),
             ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
         ])),
-        annotations: Some(BTreeMap::from([(names::CONFIGURED_AT.to_owned(), format!("{received:.6}"))])),
+        annotations: Some(
+            annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect(),
+        ),
         finalizers: Some(vec![names::FINALIZER.to_owned()]),
         ..ObjectMeta::default()
     };
@@ -157,14 +170,20 @@ fn object(name: &str, spec: &FocusJobSpec, window: u16, received: Timestamp) -> 
 mod tests {
     use super::*;
     use crate::server::answer::tests::spec;
+    use k8s_openapi::jiff::Timestamp;
+    use std::time::Instant;
 
     #[test]
-    fn the_job_carries_window_clock_and_finalizer() {
+    fn the_job_carries_window_clock_caller_and_finalizer() {
         let at: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().expect("a time");
-        let job = object("18-3", &spec(8), 18, at);
+        let received = |caller| Received { instant: Instant::now(), at, caller };
+        let job = object("18-3", &spec(8), 18, &received(None));
         let annotations = job.metadata.annotations.unwrap_or_default();
         assert_eq!(annotations[names::CONFIGURED_AT], "2026-01-02T03:04:05.678901Z");
+        assert!(!annotations.contains_key(names::CALLER));
         assert_eq!(job.metadata.labels.unwrap_or_default()[names::WINDOW_LABEL], "18");
         assert_eq!(job.metadata.finalizers.unwrap_or_default(), [names::FINALIZER]);
+        let job = object("18-3", &spec(8), 18, &received(Some(Caller::new("ann", false))));
+        assert_eq!(job.metadata.annotations.unwrap_or_default()[names::CALLER], "ann");
     }
 }

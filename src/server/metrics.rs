@@ -39,7 +39,7 @@ const ANSWERS: [(&str, &[&str]); 5] = [
     ("configure", &["200", "400", "404", "413", "422", "429", "503"]),
     ("metadata", &["200", "400", "404", "503"]),
     ("waterfall", &["200", "201", "208", "400", "404", "503"]),
-    ("job", &["200", "404", "503"]),
+    ("job", &["200", "403", "404", "503"]),
 ];
 
 /// All metrics.
@@ -138,7 +138,10 @@ fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<
     register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()))?)
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> prometheus::Result<C> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

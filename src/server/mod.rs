@@ -17,18 +17,19 @@ pub mod lines;
 pub mod metrics;
 mod retry;
 mod routes;
+pub mod security;
 pub mod validate;
 mod wait;
 mod watches;
 mod waterfall;
 pub mod windows;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -56,10 +57,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let metrics = metrics::Metrics::new(&registry)?;
     let cluster =
         cluster::Cluster::connect(args.namespace.clone()).await.context("reading the kubeconfig")?;
+    let client = cluster.jobs.clone().into_client();
+    let security = Arc::new(security::Security::start(&args.security, client, &registry, &stop).await?);
     let identity = identity();
 
     // The broker outlives the consumers, so that they can take their leave.
-    let broker = broker::Broker::new(metrics.clone());
+    let broker = broker::Broker::new(args.broker_tls, metrics.clone());
     let broker_task =
         tokio::spawn(broker.clone().run(broker_url, format!("focus-server-{identity}"), stop.clone()));
 
@@ -85,24 +88,41 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stream: answer::StreamAddress { url: args.stream_url, port: args.stream_port },
         synced,
         places: Arc::new(Semaphore::new(PLACES)),
+        security: Arc::clone(&security),
         stop: stop.clone(),
     });
-    let router = routes::routes(Arc::clone(&server)).merge(health::routes(registry, awaited(server)));
+    let mut router = routes::routes(Arc::clone(&server));
+    let admin = health::routes(registry, awaited(server));
+    match args.security.admin_listen {
+        Some(addr) => serve_admin(addr, admin, stop.clone()).await?,
+        None => router = router.merge(admin),
+    }
+    let router = router.layer(security.layer());
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("listening on {}; choose another with --listen", args.listen))?;
     info!(listen = %args.listen, "the Focus Server is listening");
-    serve(listener, router, stop).await?;
+    serve(security.listener(listener), router, stop).await?;
     let _ = tokio::time::timeout(Duration::from_secs(1), broker_task).await;
     Ok(())
 }
 
-/// Serves until `stop`, and then until the last answer or the end of the time for it.
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // A small answer is sent at once; without this it is only a little slower.
-        let _ = stream.set_nodelay(true);
+/// Serves probes and metrics on a port of their own until `stop`.
+async fn serve_admin(addr: SocketAddr, routes: Router, stop: CancellationToken) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("listening on {addr}; choose another with --admin-listen"))?;
+    tokio::spawn(async move {
+        let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
+            warn!(%error, "probes and metrics are not served any more");
+        }
     });
+    Ok(())
+}
+
+/// Serves until `stop`, and then until the last answer or the end of the time for it.
+async fn serve(listener: security::Listener, router: Router, stop: CancellationToken) -> anyhow::Result<()> {
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let late = async {
         stop.cancelled().await;

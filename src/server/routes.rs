@@ -21,6 +21,7 @@ use super::error::ApiError;
 use super::job::{Awaited, Job, Stage};
 use super::jobs::explain;
 use super::metrics::Metrics;
+use super::security::{self, Caller};
 use super::{validate, wait, waterfall};
 
 /// Largest body of a request, bytes.
@@ -59,13 +60,16 @@ pub struct Received {
     pub instant: Instant,
     /// By the wall clock.
     pub at: Timestamp,
+    /// Who sent it, if authentication is on.
+    pub caller: Option<Caller>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Received {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self { instant: Instant::now(), at: Timestamp::now() })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self { instant: Instant::now(), at: Timestamp::now(), caller })
     }
 }
 
@@ -163,12 +167,27 @@ fn rows_answer(ended: bool, body: Vec<u8>) -> Response {
 async fn delete_job(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
+    received: Received,
 ) -> Result<Json<Value>, ApiError> {
     let name = id.len() <= 253 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if !name || !server.shared.cluster.delete(&id).await.map_err(|error| error.into_api_error())? {
+    if !name || !end(&server, &id, received.caller.as_ref()).await? {
         return Err(unknown(&server));
     }
     Ok(Json(json!({ "status": "deleted", "job_id": id })))
+}
+
+/// Deletes the job if `caller` may; false when there is none.
+async fn end(server: &Server, id: &str, caller: Option<&Caller>) -> Result<bool, ApiError> {
+    let cluster = &server.shared.cluster;
+    let mut uid = None;
+    if caller.is_some() {
+        // Asked of the API server: the annotation in the watch's memory may be older than the job of this name.
+        let object = cluster.get(id).await.map_err(|error| error.into_api_error())?;
+        let Some(object) = object else { return Ok(false) };
+        security::may_end(caller, &object)?;
+        uid = object.metadata.uid;
+    }
+    cluster.delete(id, uid).await.map_err(|error| error.into_api_error())
 }
 
 fn unknown(server: &Server) -> ApiError {
