@@ -18,7 +18,7 @@ impl Backoff {
     }
 
     /// How long to pause now.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = jittered(self.next);
         self.next = (self.next * 2).min(self.longest);
         pause
@@ -50,12 +50,12 @@ mod tests {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(5), ms(250));
         for full in [5, 10, 20, 40, 80, 160, 250, 250] {
-            let pause = backoff.next();
+            let pause = backoff.pause();
             assert!(pause >= ms(full) / 2 && pause <= ms(full), "{pause:?} of {full} ms");
         }
         backoff.reset();
-        assert!(backoff.next() <= ms(5));
+        assert!(backoff.pause() <= ms(5));
         backoff.reset_to(ms(100));
-        assert!(backoff.next() >= ms(50));
+        assert!(backoff.pause() >= ms(50));
     }
 }

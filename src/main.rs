@@ -21,7 +21,7 @@ enum Role {
     /// Reconciles FocusJobs: analyzer pod, queue, phases, metrics.
     Operator(operator::Args),
     /// The Focus Server: HTTP API and consumers.
-    Server(server::Args),
+    Server(Box<server::Args>),
     /// The reference analyzer: DAS source to spectrogram lines on the job's queue.
     Analyzer(analyzer::Args),
     /// Measures how long each phase takes, seen from outside.
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
         }
         Role::Server(args) => {
             telemetry::init(LOG);
-            server::run(args).await.map(|()| ExitCode::SUCCESS)
+            server::run(*args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Analyzer(args) => {
             telemetry::init("info,lapin::returned_messages=error");

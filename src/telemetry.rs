@@ -6,7 +6,9 @@ use std::io::IsTerminal;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Starts logging. `FOCUS_LOG` takes tracing's filter syntax, such as `info,focus_operator=debug`;
 /// `FOCUS_LOG_FORMAT` takes `text` or `json`.
@@ -17,9 +19,17 @@ pub fn init(default_filter: &str) {
         Ok("text") => false,
         _ => !std::io::stderr().is_terminal(),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = filter.and(filter_fn(|line| !tells_secrets(line)));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines =
+        if json { lines.json().with_filter(filter).boxed() } else { lines.with_filter(filter).boxed() };
     // A second start, as in tests, keeps the first.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+/// lapin traces whole frames, and the login is one of them.
+fn tells_secrets(line: &Metadata<'_>) -> bool {
+    *line.level() == Level::TRACE && line.target().starts_with("lapin")
 }
 
 /// Adds to `registry` what runs (`focus_build_info`, with `role`) and what its process uses (`process_*`).

@@ -32,17 +32,27 @@ make_broker_config() {
     local password
     (umask 077 && mkdir -p "$BROKER/data")
     password=$(openssl rand -hex 24)
+    new_certificate broker /CN=rabbitmq "DNS:localhost,IP:127.0.0.1,IP:$NODE_ADDRESS"
+    cp "$PKI/ca.crt" "$STATE/broker-ca.crt"
+    chmod 644 "$STATE/broker-ca.crt"
     printf '[rabbitmq_event_exchange, rabbitmq_management].\n' >"$BROKER/enabled_plugins"
     (
         umask 077
         write_definitions "$password"
         printf 'amqp://%s:%s@127.0.0.1:5672/%%2f\n' "$BROKER_USER" "$password" >"$STATE/broker-url"
         printf 'amqp://%s:%s@%s:5672/%%2f\n' "$BROKER_USER" "$password" "$NODE_ADDRESS" >"$STATE/broker-url-pods"
+        printf 'amqps://%s:%s@localhost:5671/%%2f\n' "$BROKER_USER" "$password" >"$STATE/broker-url-tls"
     )
-    give_to_caller "$STATE/broker-url" "$STATE/broker-url-pods"
+    give_to_caller "$STATE"/broker-{url,url-pods,url-tls,ca.crt}
     # guest stays usable from this machine only, which is RabbitMQ's own default.
     cat >"$BROKER/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 0.0.0.0:5672
+listeners.ssl.1 = 0.0.0.0:5671
+ssl_options.cacertfile = $PKI/ca.crt
+ssl_options.certfile = $PKI/broker.crt
+ssl_options.keyfile = $PKI/broker.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
 management.tcp.ip = 127.0.0.1
 management.tcp.port = 15672
 load_definitions = $BROKER/definitions.json

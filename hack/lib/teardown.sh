@@ -103,5 +103,5 @@ remove_data() {
         fail "$STATE still has mounts below it, so its data stays: see 'mount', unmount them, and run this again"
     fi
     rm -rf "${STATE:?}"/{etcd,containerd,kubelet,pod-logs,broker,pki,kubeconfigs,config,cni,bin,pids} \
-        "${STATE:?}"/{kubeconfig,broker-url,broker-url-pods}
+        "${STATE:?}"/{kubeconfig,broker-url,broker-url-pods,broker-url-tls,broker-ca.crt}
 }

@@ -86,7 +86,7 @@ impl Publisher {
             if begun.elapsed() > GOOD_SESSION {
                 backoff.reset();
             }
-            sleep(backoff.next()).await;
+            sleep(backoff.pause()).await;
         }
     }
 
@@ -130,7 +130,7 @@ impl Publisher {
                 return Ok(());
             }
             self.readiness.broker_awaited(format!("queue {}: not declared", self.queue));
-            sleep(backoff.next()).await;
+            sleep(backoff.pause()).await;
         }
     }
 

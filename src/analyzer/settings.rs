@@ -128,7 +128,10 @@ mod tests {
             spec: Some(SPEC.into()),
             source: Some(SOURCE.into()),
             queue: Some("q".into()),
-            broker: BrokerArgs { url: secret("amqp://user:topsecret@host:5672/%2f"), url_file: None },
+            broker: BrokerArgs {
+                url: secret("amqp://user:topsecret@host:5672/%2f"),
+                ..BrokerArgs::default()
+            },
             job_name: Some("job".into()),
             job_namespace: Some("ns".into()),
             job_uid: Some("uid".into()),

@@ -6,6 +6,8 @@ use super::FocusJob;
 
 /// Annotation: when the Focus Server received the request (RFC 3339, microseconds).
 pub const CONFIGURED_AT: &str = "focus-operator.io/configured-at";
+/// Annotation on FocusJobs that the Focus Server made: the authenticated caller who asked for it.
+pub const CALLER: &str = "focus-operator.io/caller";
 /// Annotation: asks the operator to end the job; a JSON object of [`EndRequest`].
 pub const END: &str = "focus-operator.io/end";
 /// Finalizer: the job's queue is deleted before the job is.

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lapin::runtime::default_runtime;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
+
+use super::tls::{BrokerTls, TlsFileError};
 
 /// How long one attempt to connect may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -21,6 +24,9 @@ pub struct BrokerArgs {
     /// changed secret is used, and goes before the URL itself.
     #[arg(long = "broker-url-file", env = "FOCUS_BROKER_URL_FILE")]
     pub url_file: Option<PathBuf>,
+    /// With an `amqps://` URL.
+    #[command(flatten)]
+    pub tls: BrokerTls,
 }
 
 /// A text that is never printed.
@@ -41,10 +47,14 @@ impl std::fmt::Debug for Secret {
 
 /// The broker's address, read anew at each connection.
 #[derive(Clone, Debug)]
-pub enum Address {
-    /// Given outright.
+pub struct Address {
+    source: Source,
+    tls: BrokerTls,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
     Given(Secret),
-    /// In a file.
     File(PathBuf),
 }
 
@@ -75,6 +85,9 @@ pub enum ConnectError {
     /// The address cannot be used.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Files(#[from] TlsFileError),
     /// No answer in time.
     #[error("connecting to the broker at {place}: no answer within {} s", CONNECT_WITHIN.as_secs())]
     TimedOut {
@@ -94,8 +107,9 @@ pub enum ConnectError {
 impl BrokerArgs {
     /// The address; None when none was given.
     pub fn find(&self) -> Option<Address> {
-        let given = || self.url.clone().filter(|Secret(url)| !url.is_empty()).map(Address::Given);
-        self.url_file.clone().map(Address::File).or_else(given)
+        let given = || self.url.clone().filter(|Secret(url)| !url.is_empty()).map(Source::Given);
+        let source = self.url_file.clone().map(Source::File).or_else(given)?;
+        Some(Address { source, tls: self.tls.clone() })
     }
 
     /// The address.
@@ -113,9 +127,9 @@ impl Address {
     /// # Errors
     /// When the file cannot be read or holds no AMQP URL.
     pub async fn read(&self) -> Result<AMQPUri, AddressError> {
-        let text = match self {
-            Self::Given(Secret(url)) => url.to_string(),
-            Self::File(path) => tokio::fs::read_to_string(path)
+        let text = match &self.source {
+            Source::Given(Secret(url)) => url.to_string(),
+            Source::File(path) => tokio::fs::read_to_string(path)
                 .await
                 .map_err(|source| AddressError::Unreadable { path: path.clone(), source })?,
         };
@@ -138,7 +152,10 @@ impl Address {
         let uri = self.read().await?;
         let place = format!("{}:{}", uri.authority.host, uri.authority.port);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        match tokio::time::timeout(CONNECT_WITHIN, Connection::connect_uri(uri, properties)).await {
+        let config = self.tls.config().await?;
+        let connecting =
+            async { Connection::connect_uri_with_config(uri, properties, config, default_runtime()?).await };
+        match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(source)) => Err(ConnectError::Refused { place, source }),
             Err(_) => Err(ConnectError::TimedOut { place }),
@@ -151,7 +168,7 @@ mod tests {
     use super::*;
 
     fn given(url: &str) -> BrokerArgs {
-        BrokerArgs { url: Some(Secret::from(url.to_owned())), url_file: None }
+        BrokerArgs { url: Some(Secret::from(url.to_owned())), ..BrokerArgs::default() }
     }
 
     #[tokio::test]

@@ -50,7 +50,7 @@ pub async fn keep(address: Address, name: String, mut session: impl Session, sto
             tracing::warn!(%why, "the broker is not connected; trying again");
         }
         session.lost(why).await;
-        stop.run_until_cancelled(tokio::time::sleep(backoff.next())).await;
+        stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await;
     }
 }
 

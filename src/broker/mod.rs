@@ -10,5 +10,6 @@ pub mod events;
 pub mod follow;
 mod keep;
 pub mod queues;
+pub mod tls;
 
 pub use address::{Address, BrokerArgs};

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::broker::BrokerArgs;
-
+use super::security::SecurityArgs;
 use super::store::StoreArgs;
+use crate::broker::BrokerArgs;
 
 /// Command line. Every option can be given in the environment too.
 #[derive(clap::Args, Clone)]
@@ -54,4 +54,7 @@ pub struct Args {
     /// Where jobs are recorded.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// Authentication, limits and TLS.
+    #[command(flatten)]
+    pub security: SecurityArgs,
 }

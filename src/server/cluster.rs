@@ -105,14 +105,25 @@ impl Cluster {
         Ok(call("looking for the FocusJobs of an Idempotency-Key", self.jobs.list(&params)).await?.items)
     }
 
-    /// Deletes the job of this name; false when there is none.
+    /// The job of this name, if there is one.
     ///
     /// # Errors
     /// Refusal, or no answer in time.
-    pub async fn delete(&self, name: &str) -> Result<bool, ClusterError> {
-        match call("deleting the FocusJob", self.jobs.delete(name, &DeleteParams::default())).await {
+    pub async fn get(&self, name: &str) -> Result<Option<FocusJob>, ClusterError> {
+        call("reading the FocusJob", self.jobs.get_opt(name)).await
+    }
+
+    /// Deletes the job of this name, and of this uid if one is given; false when there is none.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn delete(&self, name: &str, uid: Option<String>) -> Result<bool, ClusterError> {
+        let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        match call("deleting the FocusJob", self.jobs.delete(name, &params)).await {
             Ok(_) => Ok(true),
-            Err(error) if error.code() == Some(404) => Ok(false),
+            // 409: another job has taken the name.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -19,6 +19,7 @@ use super::jobs::Jobs;
 use super::make::{Wanted, make};
 use super::recordings::Recordings;
 use super::routes::Received;
+use super::security::Security;
 use super::store::JobStore;
 use super::validate::validate;
 use super::windows::Windows;
@@ -81,6 +82,8 @@ pub struct Server {
     pub recordings: Arc<Recordings>,
     /// Places for readers of streams.
     pub readers: Arc<Semaphore>,
+    /// Who may do what.
+    pub security: Arc<Security>,
     /// Answers those who wait when the server ends.
     pub stop: CancellationToken,
 }

@@ -145,7 +145,7 @@ impl JobConsumer {
             () = self.job.poke.notified() => retry.reset(),
             // The caller asks whether it has changed.
             _ = links.changed() => links.mark_changed(),
-            () = tokio::time::sleep(retry.next()) => {}
+            () = tokio::time::sleep(retry.pause()) => {}
         }
     }
 
@@ -294,7 +294,7 @@ pub async fn end(shared: Arc<Shared>, job: Arc<Job>, request: EndRequest, stop: 
         stop.run_until_cancelled(shared.cluster.end(&job.name, &job.uid, &request)).await
     {
         warn!(job = job.name, reason = request.reason, %error, "asking the operator to end the job failed");
-        stop.run_until_cancelled(tokio::time::sleep(retry.next())).await;
+        stop.run_until_cancelled(tokio::time::sleep(retry.pause())).await;
     }
 }
 

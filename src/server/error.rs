@@ -48,6 +48,18 @@ pub enum ApiError {
     /// All windows have live jobs: 429.
     #[error("all {0} windows have live jobs")]
     NoWindow(u16),
+    /// The caller has as many live jobs as one may have: 429.
+    #[error("you have {0} live jobs, which is the limit")]
+    CallerLimit(usize),
+    /// Nobody knows who asks: 401.
+    #[error("{}", if *.bad_token { "the token is not known, or no longer" } else { "a bearer token is needed" })]
+    Unauthorized {
+        /// Whether there was a token, and a wrong one.
+        bad_token: bool,
+    },
+    /// The caller may not do that: 403.
+    #[error("{0}")]
+    Forbidden(String),
     /// No job of that id has a consumer: 404.
     #[error("{}: {}", .0.reason, .0.message)]
     NoConsumer(Awaited),
@@ -121,6 +133,21 @@ impl IntoResponse for ApiError {
                     json!({ "error": "Too many jobs", "details": details }),
                 )
             }
+            Self::CallerLimit(_) => {
+                let details = format!("{self}; end one or try again later");
+                let body = json!({ "error": "Too many jobs", "reason": "CallerLimit", "details": details });
+                retry(StatusCode::TOO_MANY_REQUESTS, 5, body)
+            }
+            Self::Unauthorized { bad_token } => {
+                let challenge = if bad_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+                let body = json!({ "error": "Unauthorized", "details": self.to_string() });
+                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)], Json(body))
+                    .into_response()
+            }
+            Self::Forbidden(details) => {
+                (StatusCode::FORBIDDEN, Json(json!({ "error": "Forbidden", "details": details })))
+                    .into_response()
+            }
             Self::NoConsumer(awaited) => no_consumer(&awaited),
             Self::Unavailable { reason, message } => {
                 let body = json!({ "error": "Service unavailable", "reason": reason, "details": message });
@@ -149,7 +176,7 @@ fn retry(status: StatusCode, seconds: u32, body: serde_json::Value) -> Response 
 }
 
 /// `text` as a header's value: printable ASCII, of bounded length.
-fn header_text(text: &str) -> HeaderValue {
+pub(super) fn header_text(text: &str) -> HeaderValue {
     let ascii: String = text
         .chars()
         .take(MAX_MESSAGE)
@@ -191,6 +218,9 @@ mod tests {
             (ApiError::NoRecording, 404),
             (ApiError::NoWindow(30), 429),
             (ApiError::NoHistory, 501),
+            (ApiError::CallerLimit(3), 429),
+            (ApiError::Unauthorized { bad_token: true }, 401),
+            (ApiError::Forbidden(String::new()), 403),
             (ApiError::unavailable("NoSource", ""), 503),
         ] {
             assert_eq!(error.into_response().status().as_u16(), status);

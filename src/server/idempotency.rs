@@ -69,7 +69,7 @@ impl Key {
                 return Ok(live.pop());
             }
             // Requests at the same time: all but the first take theirs away.
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.pause()).await;
         }
         let message = "several jobs have this Idempotency-Key; delete them, or use another key";
         Err(ApiError::unavailable("KeyUnsettled", message))
@@ -84,7 +84,7 @@ impl Key {
         let then = cluster.with_key(&self.label, Some(&revision)).await;
         let first = then.as_ref().is_ok_and(|jobs| is_alone(mine, jobs));
         if !first {
-            let deleted = cluster.delete(&mine.name_any()).await;
+            let deleted = cluster.delete(&mine.name_any(), mine.uid()).await;
             if let Err(error) = deleted {
                 tracing::warn!(job = mine.name_any(), %error, "a job made twice for one Idempotency-Key stays");
             }
@@ -150,7 +150,7 @@ mod tests {
         let job = |uid: &str, going: bool| {
             let mut job = FocusJob::new("x", spec(8));
             job.metadata.uid = Some(uid.to_owned());
-            job.metadata.deletion_timestamp = going.then(|| Time(Timestamp::UNIX_EPOCH));
+            job.metadata.deletion_timestamp = going.then_some(Time(Timestamp::UNIX_EPOCH));
             job
         };
         let mine = job("mine", false);

@@ -12,6 +12,7 @@ use tracing::info;
 use super::consumer::{self, Shared};
 use super::job::{Awaited, Expected, Job, Stage};
 use super::replicas::Place;
+use super::security;
 use crate::api::names::{self, EndRequest};
 use crate::api::{FocusJob, conditions};
 
@@ -207,10 +208,19 @@ impl Jobs {
 
     /// Windows of the live jobs.
     pub fn windows(&self) -> BTreeSet<u16> {
+        self.windows_where(|_| true)
+    }
+
+    /// Windows of the live jobs of the caller of this name.
+    pub fn windows_of(&self, caller: &str) -> BTreeSet<u16> {
+        self.windows_where(|object| security::owner(object) == Some(caller))
+    }
+
+    fn windows_where(&self, chosen: impl Fn(&FocusJob) -> bool) -> BTreeSet<u16> {
         self.lock()
             .entries
             .values()
-            .filter(|entry| holds_window(&entry.object))
+            .filter(|entry| chosen(&entry.object) && holds_window(&entry.object))
             .filter_map(|entry| entry.object.labels().get(names::WINDOW_LABEL)?.parse().ok())
             .collect()
     }

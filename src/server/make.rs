@@ -53,6 +53,9 @@ pub async fn make(
         let live = || server.jobs.windows().union(&taken).copied().collect();
         let reservation = server.windows.reserve(live).ok_or(ApiError::NoWindow(server.window_count))?;
         let window = reservation.window();
+        let _place = server
+            .security
+            .place(received.caller.as_ref(), window, |caller| server.jobs.windows_of(caller))?;
         let name = job_id(window, received.at.as_millisecond() + bump);
         let namespace = server.shared.cluster.namespace.clone();
         let request = Arc::clone(&wanted.request);
@@ -69,7 +72,7 @@ pub async fn make(
             }
             Err(error) => return Err(ApiError::unavailable("StoreUnavailable", error.to_string())),
         }
-        let object = object(&name, wanted.spec, window, received.at, wanted.key, &server.shared.replicas);
+        let object = object(&name, wanted, window, received, &server.shared.replicas);
         if let Some(made) = create(server, &name, &object, wanted.source, received).await? {
             return Ok(made);
         }
@@ -116,7 +119,7 @@ async fn undo(server: Arc<Server>, name: String, received: Timestamp) {
         server.stop.run_until_cancelled(server.shared.cluster.undo(&name, &clock(received))).await
     {
         warn!(job = name, %error, "taking back a job whose creation was not confirmed");
-        server.stop.run_until_cancelled(tokio::time::sleep(backoff.next())).await;
+        server.stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await;
     }
     server.store.discard(&server.shared.cluster.namespace, &name);
 }
@@ -128,22 +131,23 @@ fn clock(received: Timestamp) -> String {
 
 fn object(
     name: &str,
-    spec: &FocusJobSpec,
+    wanted: &Wanted<'_>,
     window: u16,
-    received: Timestamp,
-    key: Option<&Key>,
+    received: &Received,
     replicas: &Replicas,
 ) -> FocusJob {
     let mut labels = BTreeMap::from([
         (names::WINDOW_LABEL.to_owned(), window.to_string()),
         ("app.kubernetes.io/managed-by".to_owned(), "focus-server".to_owned()),
     ]);
-    labels.extend(key.map(|key| (names::KEY_LABEL.to_owned(), key.label.clone())));
-    let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), clock(received))]);
+    labels.extend(wanted.key.map(|key| (names::KEY_LABEL.to_owned(), key.label.clone())));
+    let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), clock(received.at))]);
+    annotations
+        .extend(received.caller.as_ref().map(|caller| (names::CALLER.to_owned(), caller.name().to_owned())));
     if !replicas.are_one() {
         annotations.insert(names::SERVER.to_owned(), replicas.own().to_owned());
     }
-    let mut job = FocusJob::new(name, spec.clone());
+    let mut job = FocusJob::new(name, wanted.spec.clone());
     job.metadata = ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some(labels),
@@ -157,17 +161,27 @@ fn object(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::answer::tests::spec;
+    use crate::server::answer::tests::{source, spec};
+    use crate::server::security::Caller;
+    use std::time::Instant;
 
     #[test]
-    fn the_job_carries_window_clock_and_finalizer() {
+    fn the_job_carries_window_clock_key_caller_and_finalizer() {
         let at: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().expect("a time");
+        let received = |caller| Received { instant: Instant::now(), at, caller };
         let key = Key { label: "ba78".to_owned() };
-        let job = object("18-3", &spec(8), 18, at, Some(&key), &Replicas::alone("a"));
+        let (spec, source) = (spec(8), source());
+        let wanted = |key| Wanted { spec: &spec, source: &source, request: Arc::new(Value::Null), key };
+        let one = Replicas::alone("a");
+        let job = object("18-3", &wanted(Some(&key)), 18, &received(None), &one);
         let annotations = job.metadata.annotations.unwrap_or_default();
         assert_eq!(annotations[names::CONFIGURED_AT], "2026-01-02T03:04:05.678901Z");
+        assert!(!annotations.contains_key(names::CALLER) && !annotations.contains_key(names::SERVER));
         let labels = job.metadata.labels.unwrap_or_default();
         assert_eq!((&*labels[names::WINDOW_LABEL], &*labels[names::KEY_LABEL]), ("18", "ba78"));
         assert_eq!(job.metadata.finalizers.unwrap_or_default(), [names::FINALIZER]);
+        let caller = Some(Caller::new("ann", false));
+        let job = object("18-3", &wanted(None), 18, &received(caller), &one);
+        assert_eq!(job.metadata.annotations.unwrap_or_default()[names::CALLER], "ann");
     }
 }

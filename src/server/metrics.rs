@@ -77,7 +77,7 @@ const ROUTES: [(&str, &str, &[&str]); 13] = [
         "waterfall",
         &["200", "201", "208", "400", "404", "503"],
     ),
-    ("/focus-server/job/{job_id}", "job", &["200", "404", "503"]),
+    ("/focus-server/job/{job_id}", "job", &["200", "403", "404", "503"]),
     ("/focus-server/jobs", "jobs", &["200", "400", "503"]),
     ("/focus-server/jobs/{job_id}", "job_details", &["200", "404", "503"]),
     ("/focus-server/jobs/{job_id}/events", "events", &["200", "204", "404", "503"]),
@@ -246,7 +246,10 @@ fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<
     register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()))?)
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> prometheus::Result<C> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

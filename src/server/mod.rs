@@ -23,6 +23,7 @@ pub mod metrics;
 mod recordings;
 pub mod replicas;
 mod routes;
+pub mod security;
 pub mod store;
 pub mod stream;
 pub mod validate;
@@ -38,7 +39,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::serve::ListenerExt;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -72,6 +72,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::describe_process(&registry, "server")?;
     let cluster =
         cluster::Cluster::connect(args.namespace.clone()).await.context("reading the kubeconfig")?;
+    let client = cluster.client.clone();
+    let security = Arc::new(security::Security::start(&args.security, client, &registry, &stop).await?);
     let identity = args.replica.clone().unwrap_or_else(identity);
     let (replicas, member) = join(&args, &cluster, &identity, &stop)?;
 
@@ -101,7 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tokio::spawn(reassign(Arc::clone(&jobs), shared.replicas.changes(), stop.clone()));
 
     let (recordings, recordings_task) = recordings::Recordings::new(
-        args.recordings,
+        args.recordings.clone(),
         Duration::from_secs(args.recordings_rescan.into()),
         shared.metrics.clone(),
         stop.clone(),
@@ -114,35 +116,55 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         store,
         windows: windows::Windows::new(args.windows),
         window_count: args.windows,
-        pool: args.pool,
-        stream: answer::StreamAddress { url: args.stream_url, port: args.stream_port },
+        pool: args.pool.clone(),
+        stream: answer::StreamAddress { url: args.stream_url.clone(), port: args.stream_port },
         synced,
         forwarder: forward::Forwarder::new(&identity)?,
         places: Arc::new(Semaphore::new(PLACES)),
         listeners: Arc::new(Semaphore::new(LISTENERS)),
         recordings,
         readers: Arc::new(Semaphore::new(stream::open::MAX_READERS as usize)),
+        security: Arc::clone(&security),
         stop: stop.clone(),
     });
-    let api = routes::routes(Arc::clone(&server));
-    if let Some(listen) = args.peer_listen {
-        let listener = listen_on(listen, "--peer-listen").await?;
-        tokio::spawn(serve(listener, api.clone(), stop.clone()));
-    }
-    let awaited = awaited(Arc::clone(&server));
-    let router = api.merge(health::routes(registry, Arc::clone(&awaited)));
-    let listener = listen_on(args.listen, "--listen").await?;
-    let grpc_listener = listen_on(args.grpc_listen, "--grpc-listen").await?;
-    info!(listen = %args.listen, grpc = %args.grpc_listen, "the Focus Server is listening");
-    tokio::try_join!(
-        serve(listener, router, stop.clone()),
-        stream::grpc::serve(grpc_listener, Arc::clone(&server), awaited, stop),
-    )?;
+    serve_all(&args, &server, &security, registry, stop).await?;
     // Browsers, whose connections are no longer the HTTP server's, are told too.
     let told = server.readers.acquire_many(stream::open::MAX_READERS);
     let _ = tokio::time::timeout(LEAVE, told).await;
     let leave = async { tokio::join!(broker_task, member, store_tasks.join_all()) };
     let _ = tokio::time::timeout(LEAVE, leave).await;
+    Ok(())
+}
+
+/// Serves HTTP, gRPC, probes and metrics, and the other replicas, until `stop`.
+async fn serve_all(
+    args: &Args,
+    server: &Arc<configure::Server>,
+    security: &security::Security,
+    registry: Registry,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let awaited = awaited(Arc::clone(server));
+    let admin = health::routes(registry, Arc::clone(&awaited));
+    let mut router = routes::routes(Arc::clone(server));
+    if let Some(listen) = args.peer_listen {
+        let listener = security.plain_listener(listen_on(listen, "--peer-listen").await?);
+        tokio::spawn(serve(listener, router.clone().layer(security.layer()), stop.clone()));
+    }
+    match args.security.admin_listen {
+        Some(listen) => {
+            let listener = security.plain_listener(listen_on(listen, "--admin-listen").await?);
+            tokio::spawn(serve(listener, admin, stop.clone()));
+        }
+        None => router = router.merge(admin),
+    }
+    let listener = security.listener(listen_on(args.listen, "--listen").await?);
+    let grpc = security.listener(listen_on(args.grpc_listen, "--grpc-listen").await?);
+    info!(listen = %args.listen, grpc = %args.grpc_listen, "the Focus Server is listening");
+    tokio::try_join!(
+        serve(listener, router.layer(security.layer()), stop.clone()),
+        stream::grpc::serve(grpc, security.layer(), Arc::clone(server), awaited, stop),
+    )?;
     Ok(())
 }
 
@@ -183,11 +205,7 @@ async fn reassign(
 }
 
 /// Serves until `stop`, and then until the last answer or the end of the time for it.
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> anyhow::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // A small answer is sent at once; without this it is only a little slower.
-        let _ = stream.set_nodelay(true);
-    });
+async fn serve(listener: security::Listener, router: Router, stop: CancellationToken) -> anyhow::Result<()> {
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let late = async {
         stop.cancelled().await;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::server::error::ApiError;
+use crate::server::security::Caller;
 use crate::server::validate;
 
 /// Largest body of a request, bytes.
@@ -25,13 +26,16 @@ pub struct Received {
     pub instant: Instant,
     /// By the wall clock.
     pub at: Timestamp,
+    /// Who sent it, if authentication is on.
+    pub caller: Option<Caller>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Received {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self { instant: Instant::now(), at: Timestamp::now() })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self { instant: Instant::now(), at: Timestamp::now(), caller })
     }
 }
 

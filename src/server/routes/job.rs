@@ -12,11 +12,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::document::{ErrorBody, RowsBody};
-use super::{extract, no_consumer, unknown};
+use super::{Received, extract, no_consumer, unknown};
 use crate::server::answer::{self, JobMetadata};
 use crate::server::configure::Server;
 use crate::server::error::ApiError;
 use crate::server::job::{Awaited, Job, Stage};
+use crate::server::security::{self, Caller};
 use crate::server::{job, wait, waterfall};
 
 /// Longest wait for one of the few places where waterfall answers are written.
@@ -147,6 +148,7 @@ pub struct Deleted {
     params(("job_id" = String, Path, description = "The job's id", example = "18-1795486283888")),
     responses(
         (status = 200, description = "The job is being deleted", body = Deleted),
+        (status = 403, description = "Another caller's job", body = ErrorBody),
         (status = 404, description = "No such job", body = ErrorBody, headers(("Retry-After" = u32))),
         (status = 503, description = "The API server did not do it", body = ErrorBody, headers(("Retry-After" = u32))),
     )
@@ -154,12 +156,27 @@ pub struct Deleted {
 pub async fn delete_job(
     State(server): State<Arc<Server>>,
     id: Result<Path<String>, PathRejection>,
+    received: Received,
 ) -> Result<Json<Deleted>, ApiError> {
     let id = extract::path(id);
-    if !is_name(&id) || !server.shared.cluster.delete(&id).await.map_err(|error| error.into_api_error())? {
+    if !is_name(&id) || !end(&server, &id, received.caller.as_ref()).await? {
         return Err(unknown(&server));
     }
     Ok(Json(Deleted { status: "deleted", job_id: id }))
+}
+
+/// Deletes the job if `caller` may; false when there is none.
+async fn end(server: &Server, id: &str, caller: Option<&Caller>) -> Result<bool, ApiError> {
+    let cluster = &server.shared.cluster;
+    let mut uid = None;
+    if caller.is_some() {
+        // Asked of the API server: the annotation in the watch's memory may be older than the job of this name.
+        let object = cluster.get(id).await.map_err(|error| error.into_api_error())?;
+        let Some(object) = object else { return Ok(false) };
+        security::may_end(caller, &object)?;
+        uid = object.metadata.uid;
+    }
+    cluster.delete(id, uid).await.map_err(|error| error.into_api_error())
 }
 
 /// Whether the API server may be asked for an object of this name: `..` would be another path.

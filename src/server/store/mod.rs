@@ -57,7 +57,7 @@ pub struct Claim {
 #[derive(Clone)]
 pub enum JobStore {
     /// The FocusJob is the record; windows are claimed by Leases where several replicas give them out.
-    Kubernetes(Option<WindowLeases>),
+    Kubernetes(Option<Box<WindowLeases>>),
     /// A document for each job.
     MongoDb(MongoDb),
 }
@@ -90,7 +90,7 @@ impl JobStore {
     ) -> anyhow::Result<(Self, JoinSet<()>)> {
         let mut tasks = JoinSet::new();
         let Some(source) = args.source() else {
-            let leases = (!replicas.are_one()).then(|| WindowLeases::new(cluster));
+            let leases = (!replicas.are_one()).then(|| Box::new(WindowLeases::new(cluster)));
             return Ok((Self::Kubernetes(leases), tasks));
         };
         let (jobs, namespace) = (cluster.jobs.clone(), cluster.namespace.clone());

@@ -49,7 +49,7 @@ pub async fn reach(database: Arc<Database>, source: Source, stop: CancellationTo
             }
             Err(problem) => {
                 database.set_problem(problem.clone());
-                backoff.next()
+                backoff.pause()
             }
         };
         if well != Some(outcome.is_ok()) {
@@ -82,7 +82,7 @@ pub async fn write(database: Arc<Database>, records: Arc<Records>, stop: Cancell
             if well {
                 backoff.reset();
             } else {
-                stop.run_until_cancelled(tokio::time::sleep(backoff.next())).await;
+                stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await;
             }
         }
     }

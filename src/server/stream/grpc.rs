@@ -7,12 +7,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Routes;
 use tonic::transport::Server as Transport;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -28,6 +26,7 @@ use crate::server::SHUTDOWN;
 use crate::server::configure::Server;
 use crate::server::job;
 use crate::server::metrics::ReaderKind;
+use crate::server::security;
 use crate::wire::panda::data_stream_service_server::{DataStreamService, DataStreamServiceServer};
 use crate::wire::panda::{DESCRIPTORS, StreamDataRequest};
 
@@ -131,7 +130,8 @@ fn routes(server: Arc<Server>, health: &HealthReporter) -> anyhow::Result<Routes
 /// # Errors
 /// When serving fails.
 pub async fn serve(
-    listener: TcpListener,
+    listener: security::Listener,
+    layer: security::AuthLayer,
     server: Arc<Server>,
     awaited: Awaited,
     stop: CancellationToken,
@@ -144,11 +144,9 @@ pub async fn serve(
         .max_concurrent_streams(MAX_READERS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .layer(layer)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(listener.connections(), stop.clone().cancelled_owned());
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(SHUTDOWN).await;
