@@ -15,21 +15,21 @@ use common::{World, broker, until};
 use serde_json::{Value, json};
 
 /// A folder that goes with the test.
-pub struct Folder(std::path::PathBuf);
+pub(crate) struct Folder(std::path::PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("focus-security-{:08x}", rand::random::<u32>()));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
     /// Writes a file; it is there as a whole or not at all.
-    pub fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         std::fs::write(self.path("new"), text).unwrap();
         std::fs::rename(self.path("new"), self.path(name)).unwrap();
         self.path(name)
@@ -43,7 +43,7 @@ impl Drop for Folder {
 }
 
 /// A server with `args` more than it needs, and `env`.
-pub fn start(world: &World, args: &[&str], env: &[(&str, &str)]) -> Process {
+pub(crate) fn start(world: &World, args: &[&str], env: &[(&str, &str)]) -> Process {
     let all = [
         &[
             "server",
@@ -61,20 +61,20 @@ pub fn start(world: &World, args: &[&str], env: &[(&str, &str)]) -> Process {
     Process::start(&all, &[&[("FOCUS_BROKER_URL", url.as_str())], env].concat())
 }
 
-pub async fn server(world: &World, args: &[&str]) -> Process {
+pub(crate) async fn server(world: &World, args: &[&str]) -> Process {
     let server = start(world, args, &[]);
     server.until_ready().await;
     server
 }
 
 /// What a request is answered: status, headers, JSON.
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
 }
 
-pub async fn ask(server: &Process, method: &str, path: &str, token: Option<&str>) -> Answer {
+pub(crate) async fn ask(server: &Process, method: &str, path: &str, token: Option<&str>) -> Answer {
     let client = reqwest::Client::new();
     let url = server.url(&format!("/focus-server/{path}"));
     let mut request = client.request(method.parse().unwrap(), url);
@@ -93,7 +93,7 @@ pub async fn ask(server: &Process, method: &str, path: &str, token: Option<&str>
 }
 
 /// Asks until the answer has `status`.
-pub async fn until_status(server: &Process, path: &str, token: Option<&str>, status: u16) {
+pub(crate) async fn until_status(server: &Process, path: &str, token: Option<&str>, status: u16) {
     until(&format!("{path} answers {status}"), || async {
         (ask(server, "GET", path, token).await.status == status).then_some(())
     })
@@ -101,7 +101,7 @@ pub async fn until_status(server: &Process, path: &str, token: Option<&str>, sta
 }
 
 /// Configures a job and gives its id.
-pub async fn configured(server: &Process, token: &str) -> String {
+pub(crate) async fn configured(server: &Process, token: &str) -> String {
     let answer = ask(server, "POST", "configure", Some(token)).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.body["job_id"].as_str().unwrap().to_owned()

@@ -190,7 +190,8 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_is_not_there_is_told() {
         let recordings = read(Some("/nonexistent")).await;
-        let why = recordings.within(&source(Some("file:///recordings/"), 4), T, T + 1).expect_err("no folder");
+        let why =
+            recordings.within(&source(Some("file:///recordings/"), 4), T, T + 1).expect_err("no folder");
         assert!(why.contains("/nonexistent") && why.contains("check that the volume is mounted"), "{why}");
     }
 }

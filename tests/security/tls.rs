@@ -60,13 +60,20 @@ async fn connect(server: &Process, client: &TlsConnector) -> Io<TlsStream<TcpStr
     client.connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
-/// The head of the answer to a GET on a connection that stays open.
+/// The answer to a GET, on a connection that stays open.
 async fn get<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, path: &str) -> Io<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = vec![0; 65536];
-    let length = stream.read(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    let mut answer = Vec::new();
+    while !whole(&String::from_utf8_lossy(&answer)) && stream.read_buf(&mut answer).await? > 0 {}
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
 }
 
 fn leaf(stream: &TlsStream<TcpStream>) -> Vec<u8> {
@@ -173,8 +180,9 @@ async fn clients_without_tls_are_told_and_idle_ones_hold_nobody_up() {
         assert!(get(&mut stream, "/focus-server/ack").await.unwrap().starts_with("HTTP/1.1 200"));
         drop((plain, garbage));
         until("both are counted", || async {
-            let count = metric(&mut connect(&server, &client).await.unwrap(), "focus_server_tls_failed");
-            (count.await? >= 2.0).then_some(())
+            let mut stream = connect(&server, &client).await.unwrap();
+            let count = metric(&mut stream, "focus_server_tls_failed_handshakes_total ").await;
+            (count? >= 2.0).then_some(())
         })
         .await;
         drop(idle);
