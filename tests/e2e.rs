@@ -11,6 +11,7 @@ mod e2e {
     pub mod http;
     pub mod leader;
     pub mod lifecycle;
+    pub mod replicas;
     pub mod rules;
     pub mod server;
     pub mod streams;

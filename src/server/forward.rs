@@ -12,7 +12,9 @@ use super::error::ApiError;
 use super::job::Awaited;
 
 /// Header of a request that another replica has passed on: it is answered here, whatever this one thinks.
-pub const FORWARDED: HeaderName = HeaderName::from_static("focus-forwarded-by");
+pub const FORWARDED: HeaderName = HeaderName::from_static(FORWARDED_NAME);
+/// The same as gRPC metadata.
+pub const FORWARDED_NAME: &str = "focus-forwarded-by";
 /// How long the other replica may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long it may take to answer: the longest wait that a client may ask for, and some.
@@ -55,11 +57,7 @@ impl Forwarder {
         let asked = self.client.request(parts.method, format!("{address}{path}")).headers(headers).body(body);
         let answer = asked.send().await.map_err(|error| {
             debug!(address, %error, "the replica with the job's consumer does not answer");
-            ApiError::NoConsumer(Awaited::new(
-                "replica",
-                "ReplicaUnreachable",
-                "the replica that has the job's consumer does not answer; another takes over within seconds",
-            ))
+            ApiError::NoConsumer(unreachable())
         })?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answer.status();
@@ -70,4 +68,13 @@ impl Forwarder {
         *response.body_mut() = Body::from_stream(answer.bytes_stream());
         Ok(response)
     }
+}
+
+/// What is told when the replica with a job's consumer does not answer: it may have died a moment ago.
+pub fn unreachable() -> Awaited {
+    Awaited::new(
+        "replica",
+        "ReplicaUnreachable",
+        "the replica that has the job's consumer does not answer; another takes over within seconds",
+    )
 }

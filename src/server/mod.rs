@@ -149,7 +149,8 @@ async fn serve_all(
     let mut router = routes::routes(Arc::clone(server));
     if let Some(listen) = args.peer_listen {
         let listener = security.plain_listener(listen_on(listen, "--peer-listen").await?);
-        tokio::spawn(serve(listener, router.clone().layer(security.layer()), stop.clone()));
+        let peers = router.clone().merge(stream::grpc::for_peers(Arc::clone(server)));
+        tokio::spawn(serve(listener, peers.layer(security.layer()), stop.clone()));
     }
     match args.security.admin_listen {
         Some(listen) => {

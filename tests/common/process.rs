@@ -17,13 +17,15 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `focus` with `args`, in which `{port}` and `{grpc_port}` stand for free ports, and `env`.
+    /// Starts `focus` with `args`, in which `{port}`, `{grpc_port}` and `{peer_port}` stand for free ports, and `env`.
     pub fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        // Both are held until both are known: they differ.
-        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [port, grpc_port] = free.map(|listener| listener.local_addr().unwrap().port());
+        // All are held until all are known: they differ.
+        let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, grpc_port, peer_port] = free.map(|listener| listener.local_addr().unwrap().port());
         let with_ports = |arg: &&str| {
-            arg.replace("{port}", &port.to_string()).replace("{grpc_port}", &grpc_port.to_string())
+            arg.replace("{port}", &port.to_string())
+                .replace("{grpc_port}", &grpc_port.to_string())
+                .replace("{peer_port}", &peer_port.to_string())
         };
         let mut child = Command::new(env!("CARGO_BIN_EXE_focus"))
             .args(args.iter().map(with_ports))

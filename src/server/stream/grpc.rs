@@ -20,10 +20,11 @@ use super::codec::Payload;
 use super::fan::{Event, Reader};
 use super::message::{self, Part};
 use super::open::{self, Ask, MAX_READERS, Refusal, WAIT};
-use super::{ending, metadata};
+use super::{ending, metadata, relay};
 use crate::health::Awaited;
 use crate::server::SHUTDOWN;
 use crate::server::configure::Server;
+use crate::server::forward::FORWARDED_NAME;
 use crate::server::job;
 use crate::server::metrics::ReaderKind;
 use crate::server::security;
@@ -57,6 +58,11 @@ impl DataStreamService for Streams {
         let asked = metadata::read(request.metadata()).map_err(Status::invalid_argument)?;
         let stream_id = request.get_ref().stream_id;
         let job = open::find(&self.server, asked.job_id.as_deref()).map_err(refused)?;
+        let passed_on = request.metadata().contains_key(FORWARDED_NAME);
+        if let Some(address) = relay::elsewhere(&self.server, &job.name, passed_on) {
+            let place = relay::place(&self.server).map_err(refused)?;
+            return relay::grpc(&self.server, address, &job.name, request, place).await;
+        }
         let ask = Ask { kind: ReaderKind::Grpc, earlier: asked.last, wait: asked.wait.unwrap_or(WAIT) };
         let (reader, source) = open::open(&self.server, job, ask).await.map_err(refused)?;
         let job = reader.job();
@@ -123,6 +129,12 @@ fn routes(server: Arc<Server>, health: &HealthReporter) -> anyhow::Result<Routes
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(described(health_set).build_v1().context("describing the gRPC services")?)
         .add_service(described(health_set).build_v1alpha().context("describing the gRPC services")?))
+}
+
+/// The streams alone, for the other replicas.
+pub fn for_peers(server: Arc<Server>) -> axum::Router {
+    let streams = DataStreamServiceServer::new(Streams { server }).max_decoding_message_size(MAX_REQUEST);
+    Routes::new(streams).into_axum_router()
 }
 
 /// Serves until `stop`, and then until the last stream has been told or the end of the time for it.

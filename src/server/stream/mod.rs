@@ -12,5 +12,6 @@ pub mod grpc;
 pub mod message;
 mod metadata;
 pub mod open;
+mod relay;
 mod ring;
 pub mod websocket;

@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
@@ -15,10 +16,11 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::fan::{Event, Reader};
 use super::open::{self, Ask, Refusal, WAIT};
-use super::{ending, metadata};
+use super::{ending, metadata, relay};
 use crate::server::answer;
 use crate::server::configure::Server;
 use crate::server::error::ApiError;
+use crate::server::forward::FORWARDED;
 use crate::server::job::{Awaited, Job};
 use crate::server::metrics::ReaderKind;
 use crate::server::wait::parse_wait;
@@ -51,6 +53,8 @@ pub async fn handle(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
     query: Result<Query<StreamQuery>, QueryRejection>,
+    uri: Uri,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::Rule(rejection.body_text()))?;
@@ -58,8 +62,14 @@ pub async fn handle(
     let wait = query.wait.map(|wait| parse_wait(Some(&wait))).transpose().map_err(ApiError::Rule)?;
     let upgrade = upgrade.map_err(|rejection| ApiError::Rule(rejection.body_text()))?;
     let job = open::find(&server, Some(&id)).map_err(|refusal| ApiError::NoConsumer(in_words(refusal)))?;
-    let ask = Ask { kind: ReaderKind::WebSocket, earlier, wait: wait.unwrap_or(WAIT) };
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+    if let Some(address) = relay::elsewhere(&server, &job.name, headers.contains_key(FORWARDED)) {
+        let place = relay::place(&server).map_err(|refusal| ApiError::NoConsumer(in_words(refusal)))?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let upstream = relay::connect(&server, &address, path, &headers).await?;
+        return Ok(upgrade.on_upgrade(move |socket| relay::websocket(upstream, socket, place)));
+    }
+    let ask = Ask { kind: ReaderKind::WebSocket, earlier, wait: wait.unwrap_or(WAIT) };
     Ok(upgrade.on_upgrade(move |socket| async move { stream(server, job, ask, socket).await }))
 }
 

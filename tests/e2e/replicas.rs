@@ -1,0 +1,134 @@
+//! Several replicas of the Focus Server: any answers anything, one takes over from another, windows stay unique.
+
+use std::collections::BTreeSet;
+
+use focus_operator::api::conditions::{CONSUMER_READY, READY};
+use focus_operator::api::names;
+use futures::future::join_all;
+use kube::ResourceExt;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::server::{configure, get, request};
+use crate::common::objects::default_pool;
+use crate::common::process::Process;
+use crate::common::{World, condition, in_world, until};
+
+/// A replica that tells the others where it is.
+async fn replica(world: &World, name: &str) -> Process {
+    let peer = ["--peer-listen", "127.0.0.1:{peer_port}", "--peer-host", "127.0.0.1", "--replica", name];
+    world.server_with(&peer).await
+}
+
+/// Waits until both replicas have heard of each other: a job of each is answered by the other.
+async fn until_they_know_each_other(replicas: &[&Process], names: &[&str]) {
+    for replica in replicas {
+        until("the replicas know each other", || async {
+            let log = replica.log();
+            let heard = log.lines().rev().find(|line| line.contains("the replicas have changed"))?;
+            names.iter().all(|name| heard.contains(&format!("\"{name}\""))).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn configured(server: &Process) -> String {
+    let (status, answer) = configure(server, &request()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    answer["job_id"].as_str().unwrap().to_owned()
+}
+
+/// Rows that this replica gives of the job, once there are some.
+async fn rows(server: &Process, id: &str) -> Value {
+    until("rows", || async {
+        let answer = get(server, &format!("waterfall/{id}/5")).await;
+        (answer.status() == StatusCode::CREATED).then_some(())?;
+        answer.json().await.ok()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
+    in_world("replicas", |world| async move {
+        default_pool(&world).await;
+        let _operator = world.operator().await;
+        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
+        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+
+        let id = configured(&first).await;
+        let before = world.until_condition(&id, READY, true).await;
+        assert_eq!(before.annotations()[names::SERVER], "first");
+        let metadata = get(&second, &format!("metadata/{id}?wait=30s")).await;
+        assert_eq!(metadata.status(), StatusCode::OK);
+        assert!(rows(&second, &id).await[0]["rows"].as_array().is_some_and(|rows| !rows.is_empty()));
+
+        first.kill();
+        let lost = world.until_condition(&id, CONSUMER_READY, false).await;
+        assert_eq!(condition(&lost, CONSUMER_READY).unwrap().1, "ConsumerLost");
+        let after = world.until_condition(&id, READY, true).await;
+        assert_eq!(
+            after.status.unwrap().timeline,
+            before.status.unwrap().timeline,
+            "a milestone was rewritten"
+        );
+        rows(&second, &id).await;
+        until("the job is bound to the other replica", || async {
+            (world.job(&id).await.annotations()[names::SERVER] == "second").then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rolling_restart_loses_no_job() {
+    in_world("rolling", |world| async move {
+        default_pool(&world).await;
+        let _operator = world.operator().await;
+        let old = replica(&world, "old").await;
+        let id = configured(&old).await;
+        let before = world.until_condition(&id, READY, true).await;
+        let new = replica(&world, "new").await;
+        until_they_know_each_other(&[&old, &new], &["old", "new"]).await;
+        assert_eq!(old.terminate().await, Some(0));
+        until_they_know_each_other(&[&new], &["new"]).await;
+        rows(&new, &id).await;
+        let after = world.until_condition(&id, READY, true).await;
+        assert_eq!(after.uid(), before.uid());
+        assert_eq!(
+            after.status.unwrap().timeline,
+            before.status.unwrap().timeline,
+            "a milestone was rewritten"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn windows_stay_unique_among_replicas() {
+    in_world("windows", |world| async move {
+        // No operator: the jobs are only objects.
+        default_pool(&world).await;
+        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
+        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let asked = (0..20).map(|i| configured(if i % 2 == 0 { &first } else { &second }));
+        let ids = join_all(asked).await;
+        let windows: BTreeSet<&str> = ids.iter().map(|id| id.split('-').next().unwrap()).collect();
+        assert_eq!(windows.len(), ids.len(), "{ids:?}");
+        let all: BTreeSet<String> = (0..20).map(|window| window.to_string()).collect();
+        assert!(windows.iter().all(|window| all.contains(*window)), "not the lowest: {ids:?}");
+
+        // A window is free again when its job is gone.
+        let gone = ids.iter().find(|id| id.starts_with("7-")).unwrap();
+        let url = second.url(&format!("/focus-server/job/{gone}"));
+        let deleted: Value = reqwest::Client::new().delete(url).send().await.unwrap().json().await.unwrap();
+        assert_eq!(deleted["status"], json!("deleted"));
+        until("window 7 is given again", || async {
+            let id = configured(&first).await;
+            id.starts_with("7-").then_some(())
+        })
+        .await;
+    })
+    .await;
+}
