@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Command;
 
-use common::objects::default_pool;
+use common::objects::idle_pool;
 use common::process::Process;
 use common::{broker, in_world};
 use reqwest::StatusCode;
@@ -24,8 +24,8 @@ async fn no_input_makes_the_server_break_its_word() {
         return;
     };
     in_world("openapi", |world| async move {
-        default_pool(&world).await;
-        // No operator: its jobs are only objects, which go with the namespace.
+        // Its jobs are only objects, which go with the namespace.
+        idle_pool(&world).await;
         let recordings = common::objects::PAST_FOLDER;
         let server = Process::start(
             &[

@@ -27,23 +27,23 @@ const LOOKS: usize = 8;
 /// The key of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The label's value: the first half of the key's SHA-256, in hexadecimal digits.
+    /// The label's value: the first half of the SHA-256 of key and caller, in hexadecimal digits.
     pub label: String,
 }
 
 impl Key {
-    /// The key that the headers have, if any.
+    /// The key that the headers have, if any. Each caller has keys of its own.
     ///
     /// # Errors
     /// 400, when there are two, or one that is empty, too long or not printable.
-    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+    pub fn of(headers: &HeaderMap, caller: Option<&str>) -> Result<Option<Self>, ApiError> {
         let mut keys = headers.get_all(HEADER).iter();
         match (keys.next(), keys.next()) {
             (None, _) => Ok(None),
             (Some(key), None)
                 if (1..=MAX_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic) =>
             {
-                Ok(Some(Self::new(key.as_bytes())))
+                Ok(Some(Self::new(key.as_bytes(), caller)))
             }
             _ => Err(ApiError::Rule(format!(
                 "Idempotency-Key must be given once, with 1 to {MAX_KEY} printable ASCII characters without spaces"
@@ -51,8 +51,11 @@ impl Key {
         }
     }
 
-    fn new(key: &[u8]) -> Self {
-        let digest = Sha256::digest(key);
+    fn new(key: &[u8], caller: Option<&str>) -> Self {
+        // A key has no line break, so that no key and caller make the text of another pair.
+        let digest =
+            Sha256::new().chain_update(key).chain_update("\n").chain_update(caller.unwrap_or_default());
+        let digest = digest.finalize();
         Self { label: digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect() }
     }
 
@@ -138,11 +141,12 @@ mod tests {
             (vec!["\u{fc}"], false),
             (vec!["a", "a"], false),
         ] {
-            assert_eq!(Key::of(&headers(&keys)).is_ok(), good, "{keys:?}");
+            assert_eq!(Key::of(&headers(&keys), None).is_ok(), good, "{keys:?}");
         }
-        assert_eq!(Key::of(&headers(&[])).ok(), Some(None));
-        let key = Key::new(b"abc");
-        assert_eq!(key.label, "ba7816bf8f01cfea414140de5dae2223");
+        assert_eq!(Key::of(&headers(&[]), None).ok(), Some(None));
+        // As printf 'abc\n' | sha256sum has it.
+        assert_eq!(Key::new(b"abc", None).label, "edeaaff3f1774ad2888673770c6d6409");
+        assert_ne!(Key::new(b"abc", Some("ann")), Key::new(b"abc", None));
     }
 
     #[test]

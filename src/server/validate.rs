@@ -11,6 +11,8 @@ const MAX_CHANNELS: i64 = 2500;
 const MAX_DURATION_S: i64 = 86_400;
 /// Most lines on the time axis.
 const MAX_HEIGHT: i64 = 100_000;
+/// Latest time, s since the Unix epoch: 9999-12-31T23:59:59Z.
+pub const MAX_TIME_S: i64 = 253_402_300_799;
 /// Seconds that a finished job made by the server is kept.
 const TTL_AFTER_FINISHED_S: i32 = 300;
 /// Seconds without a reader after which a job made by the server ends.
@@ -293,11 +295,13 @@ fn time_rules(request: &Request, broken: &mut Vec<String>) {
 
 /// Every number of `request` has been checked to fit.
 fn time_order(start: i64, end: i64) -> Option<String> {
-    (start < 0 || end <= start).then(|| {
-        format!(
+    if start < 0 || end <= start {
+        return Some(format!(
             "end_time must be after start_time, both in seconds since the Unix epoch, got {start} to {end}"
-        )
-    })
+        ));
+    }
+    (end > MAX_TIME_S)
+        .then(|| format!("end_time must be at most {MAX_TIME_S}, the end of the year 9999, got {end}"))
 }
 
 fn spec(request: &Request, pool: &str) -> FocusJobSpec {
@@ -468,7 +472,7 @@ mod tests {
         {
             assert!(matches!(time_range(&body), Err(Refusal::Shape(_))), "{body}");
         }
-        for (start, end) in [(5, 5), (6, 5), (-1, 5)] {
+        for (start, end) in [(5, 5), (6, 5), (-1, 5), (5, MAX_TIME_S + 1), (5, i64::MAX)] {
             let refused = time_range(&json!({"start_time": start, "end_time": end}));
             assert!(matches!(refused, Err(Refusal::Rules(_))), "{start} to {end}");
         }

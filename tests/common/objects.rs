@@ -64,6 +64,13 @@ pub const PAST_FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden
 /// When they begin: 2026-01-01T00:00:00Z, s. They last until 10 s later, and from 30 s to 35 s later.
 pub const PAST: i64 = 1_767_225_600;
 
+/// The default pool, whose pods no node takes: for tests that make many jobs and need no lines.
+pub async fn idle_pool(world: &World) {
+    let mut template = template("none");
+    template["spec"]["nodeSelector"] = json!({"focus-operator.io/test": "no-such-node"});
+    create_pool(world, "default", synthetic(), template).await;
+}
+
 pub fn image() -> String {
     from_env("FOCUS_TEST_IMAGE")
 }

@@ -13,6 +13,7 @@ use crate::server::answer::Configured;
 use crate::server::configure::{self, Server};
 use crate::server::error::ApiError;
 use crate::server::idempotency::Key;
+use crate::server::security::Caller;
 
 /// Makes a job and answers at once, without waiting for its pod, queue or consumer.
 ///
@@ -41,7 +42,7 @@ pub async fn configure(
     headers: HeaderMap,
     JsonBody(request): JsonBody,
 ) -> Result<Response, ApiError> {
-    let key = Key::of(&headers)?;
+    let key = Key::of(&headers, received.caller.as_ref().map(Caller::name))?;
     // In a task of its own: a client that goes away does not leave a job half entered.
     let configured = tokio::spawn(configure::configure(server, request, received, key));
     let (answer, replayed) =

@@ -77,7 +77,7 @@ pub async fn metadata(
 #[utoipa::path(get, path = "/waterfall/{job_id}/{row_count}", tag = "jobs",
     params(
         ("job_id" = String, Path, description = "The job's id", example = "18-1795486283888"),
-        ("row_count" = u32, Path, description = "How many lines at most", minimum = 1, maximum = 100_000, example = 100),
+        ("row_count" = u32, Path, description = "How many lines at most", minimum = 1, maximum = 100000, example = 100),
     ),
     responses(
         (status = 200, description = "A consumer, and no line yet: `[]`", body = Vec<RowsBody>),

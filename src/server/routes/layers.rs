@@ -20,12 +20,14 @@ const MAX_REQUEST_ID: usize = 128;
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// Gives the answer the request's name, and makes a panic an answer.
-pub async fn named(request: Request, next: Next) -> Response {
+pub async fn named(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).filter(|id| is_name(id)).cloned();
     let id = given.unwrap_or_else(|| {
         HeaderValue::from_str(&format!("{:032x}", rand::random::<u128>()))
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
     });
+    // Another replica that the request is passed on to calls it by the same name.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         tracing::error!(request = ?id, "a handler panicked; the lines above tell where");
