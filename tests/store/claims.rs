@@ -11,12 +11,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::database::TestDatabase;
 use crate::common::until;
 
-async fn store(url: &str, name: &str, stop: &CancellationToken) -> JobStore {
+/// A store as a server has it, and its tasks, which end with the test.
+async fn store(url: &str, name: &str, stop: &CancellationToken) -> (JobStore, JoinSet<()>) {
     let args = StoreArgs {
         mongodb_uri: Some(url.to_owned()),
         mongodb_uri_file: None,
@@ -26,7 +28,7 @@ async fn store(url: &str, name: &str, stop: &CancellationToken) -> JobStore {
     };
     let jobs: Api<FocusJob> = Api::namespaced(Client::try_default().await.unwrap(), "fibre");
     let registry = prometheus::Registry::new();
-    JobStore::start(&args, &registry, jobs, "fibre", || false, stop).await.unwrap().0
+    JobStore::start(&args, &registry, jobs, "fibre", || false, stop).await.unwrap()
 }
 
 fn claim(job: &str, window: u16) -> Claim {
@@ -55,7 +57,7 @@ pub async fn indexes_are_made_once_and_again() {
     let stop = CancellationToken::new();
     // The second finds them made.
     for _ in 0..2 {
-        let store = store(&database.url, &database.name, &stop).await;
+        let (store, _tasks) = store(&database.url, &database.name, &stop).await;
         until("the store is reached", || async {
             let claim = claim(&format!("0-{}", rand::random::<u32>()), 0);
             let outcome = store.claim(&claim, store.deadline()).await;
@@ -67,9 +69,12 @@ pub async fn indexes_are_made_once_and_again() {
     let names: Vec<&str> = indexes.keys().map(String::as_str).collect();
     assert_eq!(names, ["_id_", "expire", "live_window", "open", "recent", "slow_consumers"]);
     let expire = &indexes["expire"];
-    assert_eq!(expire.get_document("key"), Ok(&doc! { "expireAt": 1 }));
-    assert!(expire.get_i32("expireAfterSeconds") == Ok(0) || expire.get_i64("expireAfterSeconds") == Ok(0));
-    assert_eq!(indexes["live_window"].get_bool("unique"), Ok(true));
+    assert_eq!(expire.get_document("key").ok(), Some(&doc! { "expireAt": 1 }));
+    assert!(
+        expire.get_i32("expireAfterSeconds").ok() == Some(0)
+            || expire.get_i64("expireAfterSeconds").ok() == Some(0)
+    );
+    assert_eq!(indexes["live_window"].get_bool("unique").ok(), Some(true));
     stop.cancel();
     database.drop().await;
 }
@@ -78,7 +83,7 @@ pub async fn each_window_goes_to_one_of_many_who_claim_it_at_once() {
     let database = TestDatabase::new().await;
     let stop = CancellationToken::new();
     let replicas = join_all((0..3).map(|_| store(&database.url, &database.name, &stop))).await;
-    for (n, store) in replicas.iter().enumerate() {
+    for (n, (store, _)) in replicas.iter().enumerate() {
         let first = claim(&format!("first-{n}"), 100 + u16::try_from(n).unwrap());
         until("the store is reached", || async { store.claim(&first, store.deadline()).await.ok() }).await;
     }
@@ -86,7 +91,7 @@ pub async fn each_window_goes_to_one_of_many_who_claim_it_at_once() {
         .flat_map(|window| (0..3).map(move |n| (n, claim(&format!("{window}-{n}"), window))))
         .collect();
     let outcomes = join_all(claims.iter().map(|(n, claim)| {
-        let store = &replicas[*n];
+        let store = &replicas[*n].0;
         async move { (claim.window, store.claim(claim, store.deadline()).await) }
     }))
     .await;
@@ -98,7 +103,7 @@ pub async fn each_window_goes_to_one_of_many_who_claim_it_at_once() {
         assert_eq!((given, taken), (1, 2), "window {window}: {of_window:?}");
     }
     let again = claim("first-0", 200);
-    assert_eq!(replicas[0].claim(&again, replicas[0].deadline()).await, Err(StoreError::IdTaken));
+    assert_eq!(replicas[0].0.claim(&again, replicas[0].0.deadline()).await, Err(StoreError::IdTaken));
     stop.cancel();
     database.drop().await;
 }
@@ -107,7 +112,7 @@ pub async fn each_window_goes_to_one_of_many_who_claim_it_at_once() {
 pub async fn a_claim_waits_no_longer_than_it_may() {
     let database = TestDatabase::new().await;
     let stop = CancellationToken::new();
-    let store = store(&database.url, &database.name, &stop).await;
+    let (store, _tasks) = store(&database.url, &database.name, &stop).await;
     let first = claim("0-1", 0);
     until("the store is reached", || async { store.claim(&first, store.deadline()).await.ok() }).await;
     let late = claim("1-1", 1);

@@ -32,7 +32,7 @@ impl TestDatabase {
     pub async fn until_state(&self, world: &World, job: &str, state: &str) -> Document {
         until(&format!("the record of {job} is {state}"), || async {
             let record = self.record(&world.namespace, job).await?;
-            (record.get_str("state") == Ok(state)).then_some(record)
+            (record.get_str("state").ok() == Some(state)).then_some(record)
         })
         .await
     }

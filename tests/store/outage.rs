@@ -63,7 +63,7 @@ pub async fn without_the_database_nothing_is_made_and_jobs_go_on() {
         server.until_metric("focus_server_store_waiting_jobs", 2.0).await;
         command("start");
         let record = database.until_state(&world, &id, "Finished").await;
-        assert_eq!(record.get_str("reason"), Ok("EnoughSeen"));
+        assert_eq!(record.get_str("reason").ok(), Some("EnoughSeen"));
         let record = database.until_state(&world, &gone, "Deleted").await;
         assert_eq!(states(&record).last().unwrap(), "Deleted");
         server.until_metric("focus_server_store_waiting_jobs", 0.0).await;
