@@ -75,8 +75,8 @@ pub struct MongoDb {
 }
 
 impl JobStore {
-    /// The store that `args` ask for, and its tasks, which end some time after `stop`. `synced` tells whether the
-    /// FocusJobs have been read for the first time.
+    /// The store that `args` ask for, and its tasks, which end after `stop`, or when they are dropped. `synced`
+    /// tells whether the FocusJobs have been read for the first time.
     ///
     /// # Errors
     /// When the database's address is not understood.
