@@ -44,10 +44,10 @@ pub struct ConfigureRequest {
     /// Size of the display.
     display_info: Option<DisplayBody>,
     /// Start of a historic view, s since the Unix epoch; with `end_time`.
-    #[schema(rename = "start_time", minimum = 0, maximum = 253402300799)]
+    #[schema(rename = "start_time", minimum = 0, maximum = 253_402_300_799_i64)]
     start_time: Option<i64>,
     /// End of a historic view, s since the Unix epoch; after `start_time`.
-    #[schema(rename = "end_time", minimum = 1, maximum = 253402300799)]
+    #[schema(rename = "end_time", minimum = 1, maximum = 253_402_300_799_i64)]
     end_time: Option<i64>,
 }
 
@@ -85,10 +85,10 @@ pub struct DisplayBody {
 #[expect(dead_code, reason = "the document is made from it")]
 #[schema(example = json!({"start_time": 1_767_225_600, "end_time": 1_767_229_200}))]
 pub struct TimeRange {
-    #[schema(minimum = 0, maximum = 253402300799)]
+    #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
     start_time: i64,
     /// After `start_time`.
-    #[schema(minimum = 1, maximum = 253402300799)]
+    #[schema(minimum = 1, maximum = 253_402_300_799_i64)]
     end_time: i64,
 }
 
