@@ -25,6 +25,7 @@ async fn may(world: &World, who: &str, verb: &str, resource: &str, namespace: &s
 const JOBS: &str = "focusjobs.focus-operator.io";
 const STATUS: &str = "focusjobs.focus-operator.io/status";
 const POOLS: &str = "analyzerpools.focus-operator.io";
+const LEASES: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
 const LEASE: &str = "leases.coordination.k8s.io=chart-operator";
 
 /// Verbs by what they may be done to.
@@ -47,11 +48,11 @@ pub async fn are_the_least(world: &World) {
         (
             "server",
             &[
-                (JOBS, &["list", "watch", "create", "patch", "delete"]),
+                (JOBS, &["get", "list", "watch", "create", "patch", "delete"]),
                 (POOLS, &["list", "watch"]),
-                ("leases.coordination.k8s.io", &["list", "watch", "create", "patch", "delete"]),
+                ("leases.coordination.k8s.io", &LEASES),
                 // The replicas' Leases have names that nobody knows beforehand.
-                (LEASE, &["list", "watch", "create", "patch", "delete"]),
+                (LEASE, &LEASES),
             ],
         ),
         ("analyzer", &[]),

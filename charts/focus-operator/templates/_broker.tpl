@@ -29,6 +29,12 @@
 - name: FOCUS_BROKER_CA
   value: /etc/focus/broker-ca/ca.crt
 {{- end }}
+{{- with .Values.broker.clientCertificate.existingSecret }}
+- name: FOCUS_BROKER_CERT
+  value: /etc/focus/broker-client/tls.crt
+- name: FOCUS_BROKER_KEY
+  value: /etc/focus/broker-client/tls.key
+{{- end }}
 {{- end -}}
 
 {{- define "focus.broker.mounts" -}}
@@ -40,6 +46,11 @@
 {{- if .Values.broker.ca.existingSecret }}
 - name: broker-ca
   mountPath: /etc/focus/broker-ca
+  readOnly: true
+{{- end }}
+{{- if .Values.broker.clientCertificate.existingSecret }}
+- name: broker-client
+  mountPath: /etc/focus/broker-client
   readOnly: true
 {{- end }}
 {{- end -}}
@@ -64,5 +75,11 @@
       - key: {{ .key }}
         path: ca.crt
 {{- end }}
+{{- end }}
+{{- with .Values.broker.clientCertificate.existingSecret }}
+- name: broker-client
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
 {{- end }}
 {{- end -}}

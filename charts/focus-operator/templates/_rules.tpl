@@ -25,14 +25,15 @@
 {{- define "focus.rules.server" -}}
 - apiGroups: [focus-operator.io]
   resources: [focusjobs]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [focus-operator.io]
   resources: [analyzerpools]
   verbs: [list, watch]
-# Each replica tells of itself by a Lease of its pod's name, and removes those of the long silent.
+# Each replica tells of itself by a Lease of its pod's name, and removes those of the long silent; a window is claimed by
+# a Lease too.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, update, patch, delete]
 {{- end -}}
 
 {{- define "focus.rules.pool" -}}

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::members::{Members, Sign};
-use super::{LASTS, RENEW, SILENT};
+use super::{LASTS, RENEW, SILENT, pod};
 use crate::api::names::{COMPONENT_LABEL, label_value};
 
 /// Value of [`COMPONENT_LABEL`] on the Leases.
@@ -128,20 +128,6 @@ impl Leases {
             }),
         }
     }
-}
-
-/// The pod that this replica runs in, if it is of `namespace`: its Lease goes with it, also when the replica has no time
-/// or no right to take leave. The chart sets the variables.
-fn pod(namespace: &str) -> Option<OwnerReference> {
-    let variable = |name| std::env::var(name).ok();
-    variable("POD_NAMESPACE").filter(|own| own == namespace)?;
-    Some(OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        name: variable("POD_NAME")?,
-        uid: variable("POD_UID")?,
-        ..OwnerReference::default()
-    })
 }
 
 fn take(members: &mut Members, event: Event<Lease>) {

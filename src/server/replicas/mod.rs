@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -93,4 +94,18 @@ impl Replicas {
     pub fn changes(&self) -> watch::Receiver<BTreeMap<String, String>> {
         self.alive.clone()
     }
+}
+
+/// The pod that this replica runs in, if it is of `namespace`: what it writes there goes with it, also when the
+/// replica has no time or no right to clear up. The chart sets the variables.
+fn pod(namespace: &str) -> Option<OwnerReference> {
+    let variable = |name| std::env::var(name).ok();
+    variable("POD_NAMESPACE").filter(|own| own == namespace)?;
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: variable("POD_NAME")?,
+        uid: variable("POD_UID")?,
+        ..OwnerReference::default()
+    })
 }

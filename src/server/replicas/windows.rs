@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 
+use super::pod;
 use crate::api::FocusJob;
 use crate::server::cluster::{Cluster, ClusterError, call};
 use crate::server::jobs;
@@ -21,13 +22,14 @@ const MAKING: Duration = Duration::from_secs(15);
 pub struct WindowLeases {
     leases: Api<Lease>,
     jobs: Api<FocusJob>,
+    pod: Option<OwnerReference>,
 }
 
 impl WindowLeases {
     /// The Leases in the namespace of `cluster`.
     pub fn new(cluster: &Cluster) -> Self {
         let leases = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        Self { leases, jobs: cluster.jobs.clone() }
+        Self { leases, jobs: cluster.jobs.clone(), pod: pod(&cluster.namespace) }
     }
 
     /// Claims `window` for `job`; false when another job has it.
@@ -41,12 +43,12 @@ impl WindowLeases {
         let held = call("reading a window's Lease", self.leases.get_opt(&name)).await?;
         let written = match held {
             None => {
-                let lease = lease(ObjectMeta { name: Some(name), ..ObjectMeta::default() }, job, now);
+                let lease = self.lease(ObjectMeta { name: Some(name), ..ObjectMeta::default() }, job, now);
                 call("claiming a window", self.leases.create(&params, &lease)).await
             }
             Some(held) if self.is_taken(&held, now).await? => return Ok(false),
             Some(held) => {
-                let lease = lease(held.metadata, job, now);
+                let lease = self.lease(held.metadata, job, now);
                 call("claiming a window", self.leases.replace(&name, &params, &lease)).await
             }
         };
@@ -66,23 +68,24 @@ impl WindowLeases {
         let claimed = spec.and_then(|spec| spec.acquire_time.as_ref()).map(|at| at.0);
         Ok(is_taken(job.as_ref(), claimed, now))
     }
+
+    /// It goes with the pod of whoever claimed last: by then every replica's watch has told of the job.
+    fn lease(&self, metadata: ObjectMeta, job: &str, now: Timestamp) -> Lease {
+        Lease {
+            metadata: ObjectMeta { owner_references: self.pod.clone().map(|pod| vec![pod]), ..metadata },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(job.to_owned()),
+                acquire_time: Some(MicroTime(now)),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
 }
 
 fn is_taken(job: Option<&FocusJob>, claimed: Option<Timestamp>, now: Timestamp) -> bool {
     match job {
         Some(job) => jobs::holds_window(job),
         None => claimed.is_some_and(|at| now.duration_since(at).as_secs_f64() < MAKING.as_secs_f64()),
-    }
-}
-
-fn lease(metadata: ObjectMeta, job: &str, now: Timestamp) -> Lease {
-    Lease {
-        metadata,
-        spec: Some(LeaseSpec {
-            holder_identity: Some(job.to_owned()),
-            acquire_time: Some(MicroTime(now)),
-            ..LeaseSpec::default()
-        }),
     }
 }
 

@@ -70,7 +70,7 @@ impl Reviewer {
         let review = TokenReview { spec, ..TokenReview::default() };
         let answer = self.api.create(&PostParams::default(), &review).await.map_err(|error| match error {
             kube::Error::Api(status) if status.code == 403 => {
-                "the server may not create TokenReviews: bind the ClusterRole focus-server-auth".to_owned()
+                "the server may not create TokenReviews: bind it a ClusterRole that may; the chart does with server.auth.mode=token-review".to_owned()
             }
             error => error.to_string(),
         })?;
