@@ -3,7 +3,7 @@
 use focus_operator::api::FocusJob;
 use focus_operator::api::conditions::{FINISHED, READY};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -57,6 +57,7 @@ async fn a_release_serves_jobs_from_its_installation_to_its_end() {
         assert!(printed.contains("Ready seen") && printed.contains("status: consumer"), "{printed}");
         hooks_left_nothing(&world);
 
+        is_configured_over_http(&world).await;
         world.create(job("view", json!({}))).await;
         let before = world.until_condition("view", READY, true).await;
         let pod = job_pod(&world, "view").await;
@@ -67,9 +68,19 @@ async fn a_release_serves_jobs_from_its_installation_to_its_end() {
 
         release.uninstall();
         until_nothing_is_left(&world.namespace).await;
+        leases_are_gone(&world).await;
         assert_eq!(world.job("view").await.uid(), before.uid());
         assert_eq!(job_pod(&world, "view").await.uid(), pod.uid());
         is_gone_only_with_its_operator(&world, &release).await;
+    })
+    .await;
+}
+
+/// Also those that the servers made for themselves.
+async fn leases_are_gone(world: &World) {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+    until("no lease is left", || async {
+        leases.list(&ListParams::default()).await.unwrap().items.is_empty().then_some(())
     })
     .await;
 }
@@ -84,6 +95,31 @@ async fn is_gone_only_with_its_operator(world: &World, release: &Release) {
     }
     release.uninstall();
     until_nothing_is_left(&world.namespace).await;
+}
+
+/// A client's request, as any replica takes it, with the rights of the release alone.
+async fn is_configured_over_http(world: &World) {
+    let service: Service =
+        Api::namespaced(world.client.clone(), &world.namespace).get("chart-server").await.unwrap();
+    let spec = service.spec.unwrap();
+    let port = spec.ports.unwrap().iter().find(|port| port.name.as_deref() == Some("http")).unwrap().port;
+    let base = format!("http://{}:{port}/focus-server", spec.cluster_ip.unwrap());
+    let client = reqwest::Client::new();
+    for view in 0..4 {
+        let request = json!({
+            "displayTimeAxisDuration": 10, "nfftSelection": 1024, "channels": {"min": 1, "max": 50},
+            "frequencyRange": {"min": 0, "max": 500}, "view_type": "MULTICHANNEL"
+        });
+        let answer = client.post(format!("{base}/configure")).json(&request).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "view {view}: {status} {text}");
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        let id = answer["job_id"].as_str().unwrap();
+        let metadata = client.get(format!("{base}/metadata/{id}?wait=30s")).send().await.unwrap();
+        assert!(metadata.status().is_success(), "view {view}: {}", metadata.status());
+        let ended = client.delete(format!("{base}/job/{id}")).send().await.unwrap();
+        assert!(ended.status().is_success(), "view {view}: {}", ended.status());
+    }
 }
 
 fn hooks_left_nothing(world: &World) {
