@@ -166,7 +166,8 @@ impl Job {
 
     /// The job has finished; its lines stay for a while. The task that feeds it must have been cancelled before.
     pub fn finish(&self, awaited: Awaited) {
-        self.stage.send_replace(Stage::Ended(awaited));
+        self.stage.send_replace(Stage::Ended(awaited.clone()));
+        self.fan.end(Some(awaited));
     }
 
     /// Lets go of the lines, unless the job has come back to life.

@@ -130,8 +130,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     serve_all(&args, &server, &security, registry, stop).await?;
     // Browsers, whose connections are no longer the HTTP server's, are told too.
     let told = server.readers.acquire_many(stream::open::MAX_READERS);
-    let _ = tokio::time::timeout(LEAVE, told).await;
-    let leave = async { tokio::join!(broker_task, member, store_tasks.join_all()) };
+    let leave = async { tokio::join!(told, broker_task, member, store_tasks.join_all()) };
     let _ = tokio::time::timeout(LEAVE, leave).await;
     Ok(())
 }

@@ -334,7 +334,7 @@ mod tests {
             world.push(index);
             tokio::task::yield_now().await;
         }
-        world.job.stop(Stage::Ended(Awaited::new("finished", "Completed", "")));
+        world.job.finish(Awaited::new("finished", "Completed", ""));
         assert_eq!(reads.await.expect("no panic"), (vec![0, 1, 2, 3, 4], "Completed".to_owned()));
     }
 
