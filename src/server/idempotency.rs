@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::cluster::Cluster;
 use super::error::ApiError;
+use super::security::Caller;
 use crate::api::{FocusJob, FocusJobSpec};
 use crate::backoff::Backoff;
 
@@ -32,18 +33,18 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key that the headers have, if any.
+    /// The key that the headers have, if any. Two callers who choose the same one have different keys.
     ///
     /// # Errors
     /// 400, when there are two, or one that is empty, too long or not printable.
-    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+    pub fn of(headers: &HeaderMap, caller: Option<&Caller>) -> Result<Option<Self>, ApiError> {
         let mut keys = headers.get_all(HEADER).iter();
         match (keys.next(), keys.next()) {
             (None, _) => Ok(None),
             (Some(key), None)
                 if (1..=MAX_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic) =>
             {
-                Ok(Some(Self::new(key.as_bytes())))
+                Ok(Some(Self::new(key.as_bytes(), caller)))
             }
             _ => Err(ApiError::Rule(format!(
                 "Idempotency-Key must be given once, with 1 to {MAX_KEY} printable ASCII characters without spaces"
@@ -51,8 +52,14 @@ impl Key {
         }
     }
 
-    fn new(key: &[u8]) -> Self {
-        let digest = Sha256::digest(key);
+    fn new(key: &[u8], caller: Option<&Caller>) -> Self {
+        let mut digest = Sha256::new_with_prefix(key);
+        if let Some(caller) = caller {
+            // No key has a space, so that key and name cannot be mistaken for another pair.
+            digest.update(b" ");
+            digest.update(caller.name());
+        }
+        let digest = digest.finalize();
         Self { label: digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect() }
     }
 
@@ -138,11 +145,13 @@ mod tests {
             (vec!["\u{fc}"], false),
             (vec!["a", "a"], false),
         ] {
-            assert_eq!(Key::of(&headers(&keys)).is_ok(), good, "{keys:?}");
+            assert_eq!(Key::of(&headers(&keys), None).is_ok(), good, "{keys:?}");
         }
-        assert_eq!(Key::of(&headers(&[])).ok(), Some(None));
-        let key = Key::new(b"abc");
+        assert_eq!(Key::of(&headers(&[]), None).ok(), Some(None));
+        let key = Key::new(b"abc", None);
         assert_eq!(key.label, "ba7816bf8f01cfea414140de5dae2223");
+        let of = |name| Key::new(b"abc", Some(&Caller::new(name, false)));
+        assert!(of("ann") == of("ann") && of("ann") != of("bob") && of("ann") != key);
     }
 
     #[test]

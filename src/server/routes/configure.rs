@@ -41,7 +41,7 @@ pub async fn configure(
     headers: HeaderMap,
     JsonBody(request): JsonBody,
 ) -> Result<Response, ApiError> {
-    let key = Key::of(&headers)?;
+    let key = Key::of(&headers, received.caller.as_ref())?;
     // In a task of its own: a client that goes away does not leave a job half entered.
     let configured = tokio::spawn(configure::configure(server, request, received, key));
     let (answer, replayed) =
