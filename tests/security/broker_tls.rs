@@ -21,7 +21,14 @@ async fn operator_and_server_speak_tls_to_the_broker() {
     };
     in_world("amqps", |world| async move {
         default_pool(&world).await;
-        let listen = ["--namespace", &world.namespace, "--listen", "127.0.0.1:{port}"];
+        let listen = [
+            "--namespace",
+            &world.namespace,
+            "--listen",
+            "127.0.0.1:{port}",
+            "--grpc-listen",
+            "127.0.0.1:{grpc_port}",
+        ];
         let admin = ["--namespace", &world.namespace, "--admin-addr", "127.0.0.1:{port}"];
         let env = [("FOCUS_BROKER_URL", url.as_str()), ("FOCUS_BROKER_CA", ca.as_str())];
         let operator = Process::start(&[&["operator"], &admin[..]].concat(), &env);

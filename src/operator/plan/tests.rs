@@ -670,7 +670,7 @@ fn a_suspended_job_keeps_nothing_and_comes_back_with_a_new_pod() {
     let mut resumed = written(job, suspended.status);
     resumed.spec.suspend = false;
     let back = plan(&resumed, &gone, at(7.0));
-    assert_eq!(names_of(&back), ["CreatePod 1", "EnsureQueue"]);
+    assert_eq!(names_of(&back), ["EnsureQueue", "CreatePod 1"]);
     assert_eq!(reason(&back, ANALYZER_READY), ("False", "Starting"));
     assert_eq!(back.status.timeline.ready_at, Some(micro(at(1.0))));
 }

@@ -106,7 +106,12 @@ impl axum::serve::Listener for Listener {
                         None => return (Connection::Plain(stream), from),
                     }
                 }
-                Some(Ok(Some(shaken))) = self.handshakes.join_next(), if !self.handshakes.is_empty() => return shaken,
+                // A pattern that takes the good ones alone would leave the others unwatched after a bad one.
+                Some(done) = self.handshakes.join_next(), if !self.handshakes.is_empty() => {
+                    if let Ok(Some(shaken)) = done {
+                        return shaken;
+                    }
+                }
             }
         }
     }

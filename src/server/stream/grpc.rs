@@ -134,7 +134,8 @@ fn routes(server: Arc<Server>, health: &HealthReporter) -> anyhow::Result<Routes
 /// The streams alone, for the other replicas.
 pub fn for_peers(server: Arc<Server>) -> axum::Router {
     let streams = DataStreamServiceServer::new(Streams { server }).max_decoding_message_size(MAX_REQUEST);
-    Routes::new(streams).into_axum_router()
+    // Paths that are none of these are answered as the HTTP API does.
+    Routes::new(streams).into_axum_router().reset_fallback()
 }
 
 /// Serves until `stop`, and then until the last stream has been told or the end of the time for it.

@@ -2,7 +2,7 @@
 //!
 //! The consumer puts each line into its job's [`fan`] and does not know who reads: a cursor of each reader points into
 //! one shared ring, and a line is encoded once for all of them. `ring`, `message` and `ending` are pure. Whatever is
-//! to feed readers, be it the consumer here or a relay from elsewhere, calls [`super::job::Job::push`]; `open` is the
+//! to feed readers, be it the consumer here or a relay from elsewhere, calls `Job::push`; `open` is the
 //! only place where a reader is joined to a job.
 
 pub mod codec;
