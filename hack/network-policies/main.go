@@ -88,36 +88,50 @@ func run(ctx context.Context, kubeconfig, bridge, ready string) error {
 	if !cache.WaitForCacheSync(ctx.Done(), policies.Informer().HasSynced) {
 		return ctx.Err()
 	}
-	deciding, queuing := false, false
-	tell()
-	answering := false
+	enforcer := enforcer{client: client, factory: factory}
+	if err := enforcer.look(ctx); err != nil {
+		return err
+	}
+	go answer(ready)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-		}
-		found, err := policies.Lister().List(labels.Everything())
-		if err != nil {
-			return fmt.Errorf("listing policies: %w", err)
-		}
-		if len(found) > 0 && !deciding {
-			if err := decide(ctx, client, factory); err != nil {
+			if err := enforcer.look(ctx); err != nil {
 				return err
 			}
-			deciding = true
-		}
-		if wanted := len(found) > 0; wanted != queuing {
-			if err := queueNew(wanted); err != nil {
-				return err
-			}
-			queuing = wanted
-		}
-		if !answering {
-			answering = true
-			go answer(ready)
 		}
 	}
+}
+
+// enforcer queues packets while there is a policy, and knows what it has done.
+type enforcer struct {
+	client            kubernetes.Interface
+	factory           informers.SharedInformerFactory
+	deciding, queuing bool
+}
+
+// look sees whether there is any policy, and acts by it.
+func (e *enforcer) look(ctx context.Context) error {
+	found, err := e.factory.Networking().V1().NetworkPolicies().Lister().List(labels.Everything())
+	if err != nil {
+		return fmt.Errorf("listing policies: %w", err)
+	}
+	wanted := len(found) > 0
+	if wanted && !e.deciding {
+		if err := decide(ctx, e.client, e.factory); err != nil {
+			return err
+		}
+		e.deciding = true
+	}
+	if wanted != e.queuing {
+		if err := queueNew(wanted); err != nil {
+			return err
+		}
+		e.queuing = wanted
+	}
+	return nil
 }
 
 // decide starts what decides about packets, and returns when it can.

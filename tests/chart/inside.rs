@@ -33,7 +33,7 @@ pub async fn look(world: &World, pod: &str, beside: &str, script: &str) -> Strin
     }]}});
     let params = PatchParams::default();
     let patch = Patch::Strategic(&patch);
-    world.pods().patch_subresource("ephemeralcontainers", pod, &params, &patch).await.unwrap();
+    world.pods().patch_ephemeral_containers(pod, &params, &patch).await.unwrap();
     until(&format!("{name} in {pod} has ended"), || async {
         let statuses = world.pods().get(pod).await.unwrap().status?.ephemeral_container_statuses?;
         statuses.into_iter().find(|status| status.name == name)?.state?.terminated

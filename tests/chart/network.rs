@@ -13,7 +13,9 @@ use crate::common::{World, broker};
 pub fn is_enforced() -> bool {
     let enforced = std::env::var("FOCUS_TEST_NETWORK_POLICIES").is_ok_and(|value| value == "enforced");
     if !enforced {
-        eprintln!("not looked at: whether policies are obeyed, for FOCUS_TEST_NETWORK_POLICIES is not \"enforced\"");
+        eprintln!(
+            "not looked at: whether policies are obeyed, for FOCUS_TEST_NETWORK_POLICIES is not \"enforced\""
+        );
     }
     enforced
 }
@@ -91,7 +93,12 @@ pub async fn is_as_the_policies_say(world: &World, job: &str) {
         plain("stranger", &["api", "broker", "pod"], ""),
         plain("scraper", &["api", "broker", "operator-admin", "server-admin", "analyzer-health"], "pod"),
         plain("client", &["api", "broker", "pod", "server-http", "server-grpc", "service"], ""),
-        Looker { pod: operator.name_any(), beside: "operator", open: &["api", "broker"], own: "operator-admin" },
+        Looker {
+            pod: operator.name_any(),
+            beside: "operator",
+            open: &["api", "broker"],
+            own: "operator-admin",
+        },
         Looker { pod: peer.name_any(), beside: "server", open: &["api", "broker", "server-peers"], own: "" },
         Looker { pod: analyzer.name_any(), beside: "analyzer", open: &["broker"], own: "analyzer-health" },
     ];

@@ -29,8 +29,7 @@ struct Running {
 impl Running {
     /// Starts it and waits for its first line.
     fn start(command: &[String]) -> Self {
-        let mut child =
-            Command::new(&command[0]).args(&command[1..]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(&command[0]).args(&command[1..]).stdout(Stdio::piped()).spawn().unwrap();
         let mut first_line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
         Self { child, first_line }

@@ -98,7 +98,10 @@ fn every_dashboard_and_every_alert_arrives_as_it_is() {
         assert_eq!(rules.len(), files.len());
         for (name, text) in files {
             let expected: Value = serde_saphyr::from_str(&text).unwrap();
-            assert!(rules.iter().any(|rule| rule["spec"] == expected), "{helm}: {name} is not among {rules:?}");
+            assert!(
+                rules.iter().any(|rule| rule["spec"] == expected),
+                "{helm}: {name} is not among {rules:?}"
+            );
         }
         let mut names: Vec<String> = objects.iter().map(|o| o["metadata"]["name"].to_string()).collect();
         names.sort();

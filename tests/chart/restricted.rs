@@ -30,11 +30,15 @@ pub async fn a_privileged_pool_is_refused_in_words(world: &World) {
     let refused = world.until_reason("privileged", READY, "PodRefused").await;
     let (status, _, message) = condition(&refused, ANALYZER_READY).unwrap();
     assert_eq!(status, "False");
-    assert!(message.contains("violates PodSecurity \"restricted") && message.contains("privileged"), "{message}");
+    assert!(
+        message.contains("violates PodSecurity \"restricted") && message.contains("privileged"),
+        "{message}"
+    );
     let of_it = ListParams::default().labels("focus-operator.io/job=privileged");
     assert!(world.pods().list(&of_it).await.unwrap().items.is_empty());
 
-    let mended = json!({"spec": {"template": {"spec": {"containers": good.spec.template.spec.unwrap().containers}}}});
+    let mended =
+        json!({"spec": {"template": {"spec": {"containers": good.spec.template.spec.unwrap().containers}}}});
     pools.patch("privileged", &PatchParams::default(), &Patch::Merge(&mended)).await.unwrap();
     let ready = world.until_condition("privileged", READY, true).await;
     assert_eq!(ready.status.unwrap().analyzer.unwrap().restarts, 0);

@@ -1,8 +1,8 @@
 //! A client that goes on reading, whatever happens to the release.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
