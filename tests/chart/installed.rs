@@ -57,7 +57,7 @@ async fn a_release_serves_jobs_from_its_installation_to_its_end() {
         rights::hold_when_users_try(&world).await;
         world.until_condition("made-by-edit", READY, true).await;
         let alone = with(json!({"server": {"enabled": false}}));
-        notes::lead_to_the_jobs(&release.notes(&alone), &release, "made-by-edit");
+        notes::lead_to_the_jobs(&release.notes(&alone), &release);
         world.jobs().delete("made-by-edit", &DeleteParams::default()).await.unwrap();
 
         let printed = notes::lead_to_a_server(&told, &release).await;

@@ -235,7 +235,6 @@ fn a_refused_pod_is_said_and_tried_again_under_the_same_name() {
         job = written(job, plan.status);
     }
     // One that replaces another is tried by its own name.
-    observed.refused = Some(words.into());
     let lost = plan(&ready_job(), &observed, at(3.0));
     assert_eq!(names_of(&lost), ["CreatePod 1"]);
     assert_eq!(lost.status.analyzer.unwrap().restarts, 0);
