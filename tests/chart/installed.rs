@@ -150,7 +150,7 @@ async fn has_no_token(world: &World, pod: &Pod) {
     assert_eq!(projected.count(), 0, "{spec:?}");
     // The process itself, as root of its own files: the broker's Secret is there, a token is not.
     let script = "b=/bin/busybox; r=/proc/1/root; $b tr '\\0' ' ' < /proc/1/cmdline; $b ls $r/etc/focus/broker; \
-                  $b ls $r/var/run/secrets $r/run/secrets 2>&1; $b find $r -xdev -name token 2>/dev/null; true";
+                  $b ls $r/var/run/secrets $r/run/secrets 2>&1; $b find $r/etc $r/run $r/var -name token 2>/dev/null; true";
     let seen = inside::look(world, &pod.name_any(), "analyzer", script).await;
     assert!(seen.contains("focus analyzer") && seen.contains("url"), "{seen}");
     assert_eq!(seen.matches("No such file or directory").count(), 2, "{seen}");

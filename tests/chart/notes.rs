@@ -1,7 +1,7 @@
 //! What the chart's notes tell to do next, done.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::tools::{Release, run};
 
@@ -24,6 +24,8 @@ fn done(command: &[String]) -> String {
 struct Running {
     child: Child,
     first_line: String,
+    /// Kept: whoever prints where nobody reads is ended.
+    _printed: BufReader<ChildStdout>,
 }
 
 impl Running {
@@ -31,8 +33,9 @@ impl Running {
     fn start(command: &[String]) -> Self {
         let mut child = Command::new(&command[0]).args(&command[1..]).stdout(Stdio::piped()).spawn().unwrap();
         let mut first_line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
-        Self { child, first_line }
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        printed.read_line(&mut first_line).unwrap();
+        Self { child, first_line, _printed: printed }
     }
 }
 

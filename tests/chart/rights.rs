@@ -47,22 +47,20 @@ const OPERATOR: Rights = &[
 /// And where it is installed.
 const LEADER: Rights = &[(LEASE, &["get", "list", "watch", "update"])];
 
+/// What the server may do where its jobs are. The replicas' Leases have names that nobody knows beforehand.
+const SERVER: Rights = &[
+    (JOBS, &["get", "list", "watch", "create", "patch", "delete"]),
+    (POOLS, &["list", "watch"]),
+    ("leases.coordination.k8s.io", &LEASES),
+    (LEASE, &LEASES),
+];
+
 /// The service accounts of a release may do what they need in their namespace, and nothing else; elsewhere the
 /// operator may serve jobs if the release is for the whole cluster, and nobody anything else.
 pub async fn are_the_least(world: &World, whole_cluster: bool) {
     let may_do: [(&str, Vec<Rights>, Rights); 3] = [
         ("operator", vec![OPERATOR, LEADER], if whole_cluster { OPERATOR } else { &[] }),
-        (
-            "server",
-            vec![&[
-                (JOBS, &["get", "list", "watch", "create", "patch", "delete"]),
-                (POOLS, &["list", "watch"]),
-                ("leases.coordination.k8s.io", &LEASES),
-                // The replicas' Leases have names that nobody knows beforehand.
-                (LEASE, &LEASES),
-            ]],
-            &[],
-        ),
+        ("server", vec![SERVER], &[]),
         ("analyzer", vec![], &[]),
     ];
     let things = [
