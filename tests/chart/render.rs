@@ -75,7 +75,8 @@ impl Copy {
 fn objects(helm: &str, chart: &Path) -> Vec<Value> {
     let on = "monitoring.prometheusRule.enabled=true,monitoring.dashboards.enabled=true";
     let chart = chart.to_str().unwrap();
-    let args = ["template", "focus", chart, "--namespace", "focus", "--set", on];
+    // Helm 3 believes a cluster that it does not ask to be older than the chart takes.
+    let args = ["template", "focus", chart, "--namespace", "focus", "--kube-version", "1.34.4", "--set", on];
     let printed = run(&from_env(helm), &[&args[..], &["--show-only", "templates/monitoring.yaml"]].concat());
     serde_saphyr::from_multiple(&printed).unwrap()
 }
