@@ -7,7 +7,7 @@ IMAGE ?= focus-operator.io/focus:dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CRDS := focusjobs analyzerpools
 
-.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart doc unit e2e cluster cluster-down image bench deny setup clean
+.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart check-alerts doc unit e2e cluster cluster-down image bench deny setup clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ generate-chart: ## Write what is made of the chart: its README, definitions and 
 
 check-chart: ## Lint the chart with Helm 4 and 3, and check its renders and deploy/ by the schemas of Kubernetes
 	@hack/chart check
+
+check-alerts: ## Check the chart's alerts and test them by promtool
+	@hack/alerts
 
 unit: ## Unit tests alone: no cluster needed
 	cargo test --locked --lib --bins
