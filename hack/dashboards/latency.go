@@ -176,11 +176,13 @@ var waiting = []panel{
 		queries:     []query{{`sum by (phase) (max by (namespace, phase) (focus_jobs{@}))`, "{{phase}}"}},
 	},
 	{
-		kind: graph, title: "Deadlines passed", unit: perSecond, width: 12,
-		description: "Jobs whose pod, queue or consumer did not come, or come back, in time.",
-		queries: []query{{
-			`sum by (phase) (rate(focus_job_deadline_exceeded_total{@}[$__rate_interval]))`, "{{phase}}",
-		}},
+		kind: graph, title: "Deadlines passed, consumers lost", unit: perSecond, width: 12,
+		description: "Jobs whose pod, queue or first consumer did not come in time; consumers that went away (lost), and of " +
+			"them those that did not come back in time (overdue).",
+		queries: []query{
+			{`sum by (phase) (rate(focus_job_deadline_exceeded_total{@}[$__rate_interval]))`, "no {{phase}}"},
+			{`sum by (outcome) (rate(focus_job_consumers_lost_total{@}[$__rate_interval]))`, "consumer {{outcome}}"},
+		},
 	},
 }
 
