@@ -16,6 +16,7 @@ use super::leader::Leading;
 use super::metrics::Metrics;
 use super::observe::{Sources, observe};
 use super::plan::{self, Plan};
+use super::queue::Queue;
 use crate::api::focusjob::AnalyzerStart;
 use crate::api::{FocusJob, FocusJobStatus, conditions};
 
@@ -34,6 +35,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Whether we may do anything.
     pub leading: Leading,
+    /// What waits for a reconciliation.
+    pub queue: Queue,
     /// Failures in a row, by the job's uid.
     pub failures: Mutex<HashMap<String, u32>>,
 }
@@ -43,6 +46,7 @@ pub struct Context {
 /// # Errors
 /// What could not be done; the status tells what is known all the same.
 pub async fn reconcile(job: Arc<FocusJob>, context: Arc<Context>) -> Result<Next, Error> {
+    context.queue.taken(job.meta().namespace.as_deref(), &job.name_any());
     if !context.leading.now() {
         // Every job is looked at when we begin to lead.
         return Ok(Next::await_change());
