@@ -17,8 +17,7 @@ use super::metrics::Metrics;
 use super::observe::{Sources, observe};
 use super::plan::{self, Plan};
 use super::queue::Queue;
-use crate::api::focusjob::AnalyzerStart;
-use crate::api::{FocusJob, FocusJobStatus, conditions};
+use crate::api::{FocusJob, FocusJobStatus};
 
 /// The shortest and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
@@ -94,20 +93,7 @@ async fn look(job: &Arc<FocusJob>, context: &Context) -> Result<Next, Error> {
 async fn save(job: &FocusJob, context: &Context, status: FocusJobStatus) -> Result<(), Error> {
     let old = job.status.clone().unwrap_or_default();
     context.writer.write_status(job, status.clone()).await?;
-    let start = status.analyzer.as_ref().map_or(AnalyzerStart::Cold, |analyzer| analyzer.start);
-    context.metrics.observe_phases(&old.phase_seconds, &status.phase_seconds, start);
-    for (phase, type_) in [
-        ("pod", conditions::ANALYZER_READY),
-        ("queue", conditions::QUEUE_READY),
-        ("consumer", conditions::CONSUMER_READY),
-    ] {
-        let late = |status: &FocusJobStatus| {
-            conditions::find(&status.conditions, type_).is_some_and(|c| c.reason == "DeadlineExceeded")
-        };
-        if late(&status) && !late(&old) {
-            context.metrics.deadlines.with_label_values(&[phase]).inc();
-        }
-    }
+    context.metrics.observe_status(&old, &status);
     context.events.tell(job, &old, &status);
     Ok(())
 }

@@ -199,12 +199,22 @@ impl Prometheus {
             .collect()
     }
 
-    /// Waits until the alert `name` fires.
-    pub async fn until_firing(&self, name: &str) -> Alert {
-        until(&format!("{name} fires"), || async {
-            self.firing().await.into_iter().find(|alert| alert.name() == name)
-        })
-        .await
+    /// Waits until the alert `name` fires with `labels`.
+    pub async fn until_firing_with(&self, name: &str, labels: &[(&str, &str)]) -> Alert {
+        until(&format!("{name} fires with {labels:?}"), || self.find_firing(name, labels)).await
+    }
+
+    /// Whether the alert `name` fires with `labels` now.
+    pub async fn is_firing(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        self.find_firing(name, labels).await.is_some()
+    }
+
+    async fn find_firing(&self, name: &str, labels: &[(&str, &str)]) -> Option<Alert> {
+        let has = |alert: &Alert, (label, value): &(&str, &str)| {
+            alert.labels.get(*label).is_some_and(|found| found == value)
+        };
+        let mut firing = self.firing().await.into_iter();
+        firing.find(|alert| alert.name() == name && labels.iter().all(|pair| has(alert, pair)))
     }
 
     /// Waits until the alert `name` does not fire.

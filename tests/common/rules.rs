@@ -1,7 +1,7 @@
 //! The chart's recording and alerting rules, as Prometheus reads them.
 //!
 //! A test may shorten every duration in them by one factor: `for`, `keep_firing_for`, ranges (`[5m]`), subqueries
-//! (`[1h:1m]`) and offsets. Nothing else of a rule is touched: neither thresholds, nor names, nor labels.
+//! (`[1h:1m]`), offsets and a group's `interval`. Nothing else is touched: neither thresholds, nor names, nor labels.
 
 use std::path::{Path, PathBuf};
 
@@ -45,8 +45,12 @@ impl Rules {
     /// The same with every duration divided by `factor`.
     pub fn shortened(mut self, factor: u64) -> Self {
         for (_, file) in &mut self.0 {
+            for group in groups_of(file) {
+                shorten_fields(group, &["interval"], factor);
+            }
             for rule in rules_of(file) {
-                shorten(rule, factor);
+                shorten_fields(rule, &["for", "keep_firing_for"], factor);
+                rule["expr"] = shorten_expression(rule["expr"].as_str().unwrap(), factor).into();
             }
         }
         self
@@ -79,19 +83,21 @@ fn read(path: &Path) -> (String, Value) {
     (path.file_name().unwrap().to_str().unwrap().to_owned(), value)
 }
 
-fn rules_of(file: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let groups = file["groups"].as_array_mut().unwrap().iter_mut();
-    groups.flat_map(|group| group["rules"].as_array_mut().unwrap().iter_mut())
+fn groups_of(file: &mut Value) -> impl Iterator<Item = &mut Value> {
+    file["groups"].as_array_mut().unwrap().iter_mut()
 }
 
-fn shorten(rule: &mut Value, factor: u64) {
-    for field in ["for", "keep_firing_for"] {
-        if let Some(text) = rule[field].as_str() {
-            rule[field] =
+fn rules_of(file: &mut Value) -> impl Iterator<Item = &mut Value> {
+    groups_of(file).flat_map(|group| group["rules"].as_array_mut().unwrap().iter_mut())
+}
+
+fn shorten_fields(object: &mut Value, fields: &[&str], factor: u64) {
+    for field in fields {
+        if let Some(text) = object[field].as_str() {
+            object[*field] =
                 divided(text, factor).unwrap_or_else(|| panic!("{field}: {text} is no duration")).into();
         }
     }
-    rule["expr"] = shorten_expression(rule["expr"].as_str().unwrap(), factor).into();
 }
 
 /// Divides the durations of a PromQL expression: they stand in brackets, or after `offset`.

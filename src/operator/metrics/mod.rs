@@ -3,6 +3,7 @@
 
 mod calls;
 mod jobs;
+mod status;
 
 use kube::runtime::reflector::Store;
 use prometheus::{
@@ -46,13 +47,13 @@ pub struct Metrics {
     pub api: ApiCalls,
     /// Kubernetes Events.
     pub events: IntCounterVec,
-    /// Deadlines passed.
-    pub deadlines: IntCounterVec,
     /// Whether this operator leads.
     pub leader: IntGauge,
     /// The broker's part.
     pub broker: BrokerMetrics,
     phases: HistogramVec,
+    deadlines: IntCounterVec,
+    losses: IntCounterVec,
 }
 
 impl Metrics {
@@ -106,9 +107,15 @@ impl Metrics {
             )?,
             deadlines: counters(
                 "focus_job_deadline_exceeded_total",
-                "Times that a part of a FocusJob did not come, or come back, within its deadline: its condition turned \
-                 to DeadlineExceeded.",
+                "Times that a phase of a FocusJob did not end within its deadline: its condition turned to \
+                 DeadlineExceeded.",
                 "phase",
+            )?,
+            losses: counters(
+                "focus_job_consumers_lost_total",
+                "Consumers that were attached to a FocusJob's queue and went away (lost), and of them those that did \
+                 not come back within the job's deadline (overdue).",
+                "outcome",
             )?,
             leader: register(
                 &registry,
@@ -141,15 +148,7 @@ impl Metrics {
         Error::REASONS.iter().for_each(|reason| drop(self.errors.with_label_values(&[reason])));
         EVENTS.iter().for_each(|outcome| drop(self.events.with_label_values(&[outcome])));
         WAITING.iter().for_each(|phase| drop(self.deadlines.with_label_values(&[phase])));
-    }
-
-    /// Observes the phases that ended between `old` and `new`.
-    pub fn observe_phases(&self, old: &PhaseSeconds, new: &PhaseSeconds, start: AnalyzerStart) {
-        for ((phase, before), (_, after)) in old.named().into_iter().zip(new.named()) {
-            if let (None, Some(seconds)) = (before, after) {
-                self.phases.with_label_values(&[phase, start.as_str()]).observe(seconds);
-            }
-        }
+        status::LOSSES.iter().for_each(|outcome| drop(self.losses.with_label_values(&[outcome])));
     }
 
     /// Adds the gauges that are read off the watch's store, and off the queue of what is to be reconciled, at each
