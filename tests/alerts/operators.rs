@@ -20,7 +20,7 @@ async fn an_operator_without_its_broker_pages_and_its_jobs_are_stuck() {
         let cut_off = world.operator_with(REFUSED).await;
         world.create(job("view", json!({}))).await;
         let prometheus = prometheus(&[operator(&world, &cut_off)]).await;
-        let page = [("severity", "page"), ("namespace", &world.namespace), ("pod", "operator-0")];
+        let page = [("severity", "page"), ("namespace", world.namespace.as_str()), ("pod", "operator-0")];
         let told = fires(&prometheus, "FocusOperatorBrokerDisconnected", &page).await;
         assert!(
             told.annotations["description"].contains(&format!("{}/operator-0", world.namespace)),
@@ -56,17 +56,22 @@ async fn operators_without_a_leader_page_and_so_does_their_absence() {
         leases.create(&PostParams::default(), &held).await.unwrap();
         let candidate = candidate(&world).await;
         let prometheus = prometheus(&[operator(&world, &candidate)]).await;
-        fires(&prometheus, "FocusNoLeader", &[("severity", "page"), ("namespace", &world.namespace)]).await;
-        assert_eq!(candidate.terminate().await, Some(0));
-        fires(&prometheus, "FocusOperatorAbsent", &[("severity", "page"), ("namespace", &world.namespace)])
+        fires(&prometheus, "FocusNoLeader", &[("severity", "page"), ("namespace", world.namespace.as_str())])
             .await;
+        assert_eq!(candidate.terminate().await, Some(0));
+        fires(
+            &prometheus,
+            "FocusOperatorAbsent",
+            &[("severity", "page"), ("namespace", world.namespace.as_str())],
+        )
+        .await;
         fires(&prometheus, "FocusOperatorDown", &[("severity", "ticket"), ("pod", "operator-0")]).await;
         // Who is not there does not lead, and it is the absence that tells.
         prometheus.until_quiet("FocusNoLeader").await;
         // Nor does it come to an end when the pod is no longer known at all.
         prometheus.set_targets(&[]);
         prometheus.until_quiet("FocusOperatorDown").await;
-        fires(&prometheus, "FocusOperatorAbsent", &[("namespace", &world.namespace)]).await;
+        fires(&prometheus, "FocusOperatorAbsent", &[("namespace", world.namespace.as_str())]).await;
     })
     .await;
 }
@@ -112,7 +117,8 @@ async fn an_operator_that_may_not_read_the_broker_s_events_polls_and_says_so() {
         let poor = world.operator_with(&user.url).await;
         poor.until_ready().await;
         let prometheus = prometheus(&[operator(&world, &poor)]).await;
-        let ticket = [("severity", "ticket"), ("component", "operator"), ("namespace", &world.namespace)];
+        let ticket =
+            [("severity", "ticket"), ("component", "operator"), ("namespace", world.namespace.as_str())];
         fires(&prometheus, "FocusConsumerDetectionPolling", &ticket).await;
         // It is connected, after all.
         prometheus.until_quiet("FocusOperatorBrokerDisconnected").await;

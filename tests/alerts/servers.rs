@@ -76,12 +76,16 @@ async fn a_server_that_reaches_neither_broker_nor_database_pages_and_so_does_its
         })
         .await;
         let prometheus = prometheus(&[server(&world, &cut_off)]).await;
-        let page = [("severity", "page"), ("namespace", &world.namespace), ("pod", "server-0")];
+        let page = [("severity", "page"), ("namespace", world.namespace.as_str()), ("pod", "server-0")];
         fires(&prometheus, "FocusServerBrokerDisconnected", &page).await;
         fires(&prometheus, "FocusJobStoreUnreachable", &page).await;
         cut_off.kill();
-        fires(&prometheus, "FocusServerAbsent", &[("severity", "page"), ("namespace", &world.namespace)])
-            .await;
+        fires(
+            &prometheus,
+            "FocusServerAbsent",
+            &[("severity", "page"), ("namespace", world.namespace.as_str())],
+        )
+        .await;
         fires(&prometheus, "FocusServerDown", &[("severity", "ticket"), ("pod", "server-0")]).await;
     })
     .await;

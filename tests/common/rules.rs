@@ -56,15 +56,6 @@ impl Rules {
         self
     }
 
-    /// Names of all alerts.
-    pub fn alerts(&mut self) -> Vec<String> {
-        let files = self.0.iter_mut();
-        files
-            .flat_map(|(_, file)| rules_of(file))
-            .filter_map(|rule| rule["alert"].as_str().map(str::to_owned))
-            .collect()
-    }
-
     /// Writes them to `folder`, and gives the files.
     pub fn write(&self, folder: &Path) -> Vec<PathBuf> {
         std::fs::create_dir(folder).unwrap();
