@@ -107,7 +107,11 @@ impl Writer {
 
     async fn create_pod(&self, job: &FocusJob, pod: Pod) -> Result<(), Error> {
         let (api, params) = (self.pods(job), PostParams::default());
-        match self.call(job, "creating the analyzer pod", CREATE_POD, api.create(&params, &pod)).await {
+        let create = api.create(&params, &pod);
+        let created = self.call(job, "creating the analyzer pod", CREATE_POD, create).await;
+        let refused = created.as_ref().err().and_then(Error::refusal);
+        self.memory.update(&uid(job), |memory| memory.refused = refused);
+        match created {
             Ok(created) => {
                 self.show(job, Some(created));
                 Ok(())
