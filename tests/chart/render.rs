@@ -28,6 +28,7 @@ const ALERTS: &str = r#"groups:
     rules:
       - alert: FocusTricky
         expr: focus_x{reason!="{{"} > 0
+        labels: {severity: warning}
         annotations:
           summary: '{{ $labels.reason }}: {{ printf "%.0f" $value }} jobs'
 "#;
@@ -99,7 +100,8 @@ fn every_dashboard_and_every_alert_arrives_as_it_is() {
         }
         assert_eq!(dashboards, copy.files("dashboards"));
         let rules = of_kind("PrometheusRule");
-        let files = copy.files("alerts");
+        let mut files = copy.files("alerts");
+        files.extend(copy.files("rules"));
         assert_eq!(rules.len(), files.len());
         for (name, text) in files {
             let expected: Value = serde_saphyr::from_str(&text).unwrap();
