@@ -25,8 +25,11 @@ async fn may(world: &World, who: &str, verb: &str, resource: &str, namespace: &s
 const JOBS: &str = "focusjobs.focus-operator.io";
 const STATUS: &str = "focusjobs.focus-operator.io/status";
 const POOLS: &str = "analyzerpools.focus-operator.io";
-const LEASES: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE: &str = "leases.coordination.k8s.io=chart-operator";
+const REPLICAS: &str = "leases.coordination.k8s.io=focus-server-replicas";
+const WINDOW: &str = "leases.coordination.k8s.io=focus-window-29";
+const NO_WINDOW: &str = "leases.coordination.k8s.io=focus-window-30";
 
 /// Verbs by what they may be done to.
 type Rights = &'static [(&'static str, &'static [&'static str])];
@@ -50,9 +53,12 @@ pub async fn are_the_least(world: &World) {
             &[
                 (JOBS, &["get", "list", "watch", "create", "patch", "delete"]),
                 (POOLS, &["list", "watch"]),
-                ("leases.coordination.k8s.io", &LEASES),
-                // The replicas' Leases have names that nobody knows beforehand.
-                (LEASE, &LEASES),
+                // RBAC does not look at the name of what is made.
+                (LEASES, &["create"]),
+                (LEASE, &["create"]),
+                (REPLICAS, &["create", "list", "watch", "patch"]),
+                (WINDOW, &["create", "get", "update"]),
+                (NO_WINDOW, &["create"]),
             ],
         ),
         ("analyzer", &[]),
@@ -61,8 +67,11 @@ pub async fn are_the_least(world: &World) {
         JOBS,
         STATUS,
         POOLS,
+        LEASES,
         LEASE,
-        "leases.coordination.k8s.io",
+        REPLICAS,
+        WINDOW,
+        NO_WINDOW,
         "pods",
         "pods/exec",
         "pods/log",
