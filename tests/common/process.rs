@@ -13,6 +13,8 @@ pub struct Process {
     pub port: u16,
     /// The port of the Focus Server's gRPC.
     pub grpc_port: u16,
+    /// The port on which other replicas reach it.
+    pub peer_port: u16,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -41,7 +43,7 @@ impl Process {
                 lines.lock().unwrap().push(line);
             }
         });
-        Self { child, port, grpc_port, log }
+        Self { child, port, grpc_port, peer_port, log }
     }
 
     pub fn url(&self, path: &str) -> String {
