@@ -8,6 +8,7 @@ pub mod api;
 pub mod backoff;
 pub mod broker;
 pub mod health;
+pub mod metrics_reference;
 pub mod operator;
 pub mod picture;
 pub mod probe;
