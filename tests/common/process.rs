@@ -59,6 +59,18 @@ impl Process {
         .await;
     }
 
+    /// Waits until this server has heard of the replicas called `names`, and of no others.
+    pub async fn until_replicas(&self, names: &[&str]) {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        until(&format!("the replicas are {names:?}"), || async {
+            let log = self.log();
+            let heard = log.lines().rev().find(|line| line.contains("the replicas have changed"))?;
+            heard.contains(&format!("{names:?}")).then_some(())
+        })
+        .await;
+    }
+
     /// The value of the metric whose line starts with `name`; 0 when there is none.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();

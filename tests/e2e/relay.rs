@@ -6,7 +6,9 @@ use kube::api::{DeleteParams, Patch};
 use serde_json::{Value, json};
 
 use super::replicas::{replica_in, until_they_know_each_other};
-use super::streams::{analyzer, eight_channels, grpc, job_id, line, silent_pool, sum_of, websocket};
+use super::streams::{
+    analyzer, eight_channels, grpc, job_id, line, silent_pool, sum_of, the_slow_loses_alone, websocket,
+};
 use crate::common::broker::TestAnalyzer;
 use crate::common::cut::Way;
 use crate::common::process::Process;
@@ -86,39 +88,13 @@ async fn a_stream_through_another_replica_is_the_same_to_its_end() {
 
 #[tokio::test]
 async fn a_slow_reader_of_another_replica_is_told_what_it_lost() {
-    const STEP: u64 = 500;
-    const LINES: u64 = 4000;
     in_world("slowrelay", |world| async move {
         let _operator = world.operator().await;
         let (first, second, id, analyzer) = two(&world).await;
         let python = Python::new();
-        let (_, mut slow) = python.start("grpc_client.py", &[&grpc(&second), "slow", &id]).says().await;
+        let (_, slow) = python.start("grpc_client.py", &[&grpc(&second), "slow", &id]).says().await;
         let (_, fast) = python.start("websocket_client.py", &[&websocket(&second, &id)]).says().await;
-        for step in 0..LINES / STEP {
-            publish(&analyzer, step * STEP..(step + 1) * STEP).await;
-            let given = ((step + 1) * STEP) as f64;
-            first.until_metric("focus_server_stream_lines_total{kind=\"websocket\"}", given).await;
-        }
-        world.jobs().delete(&id, &DeleteParams::default()).await.unwrap();
-        let (all, _) = fast.says().await;
-        assert_eq!((&all["rows"], &all["lost"]), (&json!(LINES), &json!(0)), "{all}");
-        assert_eq!(all["ended"]["reason"], json!("Deleted"), "{all}");
-
-        // It checks that each gap in the numbers is the loss that it is told of.
-        slow.go_on();
-        let (some, _) = slow.says().await;
-        let lost = some["lost"].as_u64().unwrap();
-        assert!(lost > 0, "{some}");
-        assert_eq!(
-            (some["rows"].as_u64().unwrap() + lost, &some["last"]),
-            (LINES, &json!(LINES - 1)),
-            "{some}"
-        );
-        assert_eq!(
-            (&some["code"], &some["trailers"]["focus-lost-rows"]),
-            (&json!("NOT_FOUND"), &json!(lost.to_string()))
-        );
-        first.until_metric("focus_server_lines_dropped_total{reason=\"slow_reader\"}", lost as f64).await;
+        the_slow_loses_alone(&world, &first, &id, &analyzer, (fast, slow)).await;
     })
     .await;
 }

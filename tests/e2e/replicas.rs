@@ -25,15 +25,10 @@ pub async fn replica_in(world: &World, name: &str, env: &[(&str, &str)]) -> Proc
     world.server_in(&peer, env).await
 }
 
-/// Waits until both replicas have heard of each other: a job of each is answered by the other.
+/// Waits until the `replicas` called `names` have heard of each other: a job of each is answered by the other.
 pub async fn until_they_know_each_other(replicas: &[&Process], names: &[&str]) {
     for replica in replicas {
-        until("the replicas know each other", || async {
-            let log = replica.log();
-            let heard = log.lines().rev().find(|line| line.contains("the replicas have changed"))?;
-            names.iter().all(|name| heard.contains(&format!("\"{name}\""))).then_some(())
-        })
-        .await;
+        replica.until_replicas(names).await;
     }
 }
 

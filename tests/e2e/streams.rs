@@ -10,7 +10,7 @@ use super::server::{configure, request};
 use crate::common::broker::TestAnalyzer;
 use crate::common::objects::{default_pool, job, pool, synthetic};
 use crate::common::process::Process;
-use crate::common::python::Python;
+use crate::common::python::{Client, Python};
 use crate::common::{World, in_world, until};
 
 pub fn grpc(server: &Process) -> String {
@@ -107,10 +107,46 @@ pub fn websocket(server: &Process, id: &str) -> String {
     server.url(&format!("/focus-server/stream/{id}")).replace("http", "ws")
 }
 
+/// Publishes more lines than fit between a reader and its server, and ends the job `id`, whose consumer `owner` has: the
+/// `fast` WebSocket has got all, and the `slow` call, which reads nothing meanwhile, is told how many it lost.
+pub async fn the_slow_loses_alone(
+    world: &World,
+    owner: &Process,
+    id: &str,
+    analyzer: &TestAnalyzer,
+    (fast, mut slow): (Client, Client),
+) {
+    const STEP: u64 = 500;
+    const LINES: u64 = 4000;
+    for step in 0..LINES / STEP {
+        for index in step * STEP..(step + 1) * STEP {
+            analyzer.publish(Kind::Line(line(index))).await;
+        }
+        let given = ((step + 1) * STEP) as f64;
+        owner.until_metric("focus_server_stream_lines_total{kind=\"websocket\"}", given).await;
+    }
+    world.jobs().delete(id, &DeleteParams::default()).await.unwrap();
+    let (all, _) = fast.says().await;
+    assert_eq!(all["rows"], json!(LINES), "{all}");
+    assert_eq!((&all["lost"], &all["sums"]), (&json!(0), &json!(sum_of(LINES))), "{all}");
+    assert_eq!(all["ended"]["reason"], json!("Deleted"), "{all}");
+
+    // It checks that each gap in the numbers is the loss that it is told of.
+    slow.go_on();
+    let (some, _) = slow.says().await;
+    let lost = some["lost"].as_u64().unwrap();
+    assert!(lost > 0, "{some}");
+    assert_eq!((some["rows"].as_u64().unwrap() + lost, &some["last"]), (LINES, &json!(LINES - 1)), "{some}");
+    assert_eq!(
+        (&some["code"], &some["trailers"]["focus-lost-rows"]),
+        (&json!("NOT_FOUND"), &json!(lost.to_string()))
+    );
+    owner.until_metric("focus_server_lines_dropped_total{reason=\"slow_reader\"}", lost as f64).await;
+    owner.until_metric("focus_server_stream_readers{kind=\"websocket\"}", 0.0).await;
+}
+
 #[tokio::test]
 async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
-    const STEP: u64 = 500;
-    const LINES: u64 = 3000;
     in_world("slow", |world| async move {
         silent_pool(&world).await;
         let _operator = world.operator().await;
@@ -118,40 +154,12 @@ async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
         let id = job_id(&server, &eight_channels()).await;
         let analyzer = analyzer(&world, &id).await;
         let python = Python::new();
-        let (header, mut slow) = python.start("grpc_client.py", &[&grpc(&server), "slow", &id]).says().await;
+        let (header, slow) = python.start("grpc_client.py", &[&grpc(&server), "slow", &id]).says().await;
         assert_eq!((&header["channels"], &header["shape"]), (&json!([1, 3]), &json!([3, 513, 0])));
         let url = websocket(&server, &id);
         let (metadata, fast) = python.start("websocket_client.py", &[&url]).says().await;
         assert_eq!((&metadata["job_id"], &metadata["stream_amount"]), (&json!(id), &json!(3)));
-
-        for step in 0..LINES / STEP {
-            for index in step * STEP..(step + 1) * STEP {
-                analyzer.publish(Kind::Line(line(index))).await;
-            }
-            let given = ((step + 1) * STEP) as f64;
-            server.until_metric("focus_server_stream_lines_total{kind=\"websocket\"}", given).await;
-        }
-        world.jobs().delete(&id, &DeleteParams::default()).await.unwrap();
-        let (all, _) = fast.says().await;
-        assert_eq!(all["rows"], json!(LINES), "{all}");
-        assert_eq!((&all["lost"], &all["sums"]), (&json!(0), &json!(sum_of(LINES))), "{all}");
-        assert_eq!(all["ended"]["reason"], json!("Deleted"), "{all}");
-
-        slow.go_on();
-        let (some, _) = slow.says().await;
-        let lost = some["lost"].as_u64().unwrap();
-        assert!(lost > 0, "{some}");
-        assert_eq!(
-            (some["rows"].as_u64().unwrap() + lost, &some["last"]),
-            (LINES, &json!(LINES - 1)),
-            "{some}"
-        );
-        assert_eq!(
-            (&some["code"], &some["trailers"]["focus-lost-rows"]),
-            (&json!("NOT_FOUND"), &json!(lost.to_string()))
-        );
-        server.until_metric("focus_server_lines_dropped_total{reason=\"slow_reader\"}", lost as f64).await;
-        server.until_metric("focus_server_stream_readers{kind=\"websocket\"}", 0.0).await;
+        the_slow_loses_alone(&world, &server, &id, &analyzer, (fast, slow)).await;
     })
     .await;
 }

@@ -32,15 +32,6 @@ async fn asked(
     (status, serde_json::from_str(body).unwrap_or_default())
 }
 
-async fn until_heard(server: &Process, names: &[&str]) {
-    until("the replicas know each other", || async {
-        let log = server.log();
-        let heard = log.lines().rev().find(|line| line.contains("the replicas have changed"))?;
-        names.iter().all(|name| heard.contains(&format!("\"{name}\""))).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn replicas_speak_tls_among_themselves_and_with_nobody_else() {
     in_world("peers", |world| async move {
@@ -55,7 +46,7 @@ async fn replicas_speak_tls_among_themselves_and_with_nobody_else() {
         let second = replica(&world, "second", &ours, &Mounted::new(&ours.pair()), &ca).await;
         let third = replica(&world, "third", &theirs, &alien, &other_ca).await;
         for server in [&first, &second, &third] {
-            until_heard(server, &["first", "second", "third"]).await;
+            server.until_replicas(&["first", "second", "third"]).await;
         }
         let request = json!({
             "displayTimeAxisDuration": 10, "nfftSelection": 1024, "channels": {"min": 1, "max": 8},
