@@ -9,8 +9,11 @@ mod e2e {
     pub mod failures;
     pub mod historic;
     pub mod http;
+    pub mod idle;
     pub mod leader;
     pub mod lifecycle;
+    pub mod probe;
+    pub mod relay;
     pub mod replicas;
     pub mod rules;
     pub mod server;

@@ -6,6 +6,7 @@ mod common;
 mod security {
     pub mod auth;
     pub mod broker_tls;
+    pub mod peers;
     pub mod secrets;
     pub mod tls;
 }

@@ -18,6 +18,7 @@ use super::job::Awaited;
 use super::jobs::Jobs;
 use super::make::{Wanted, make};
 use super::recordings::Recordings;
+use super::replicas::dial::Dialer;
 use super::routes::Received;
 use super::security::Security;
 use super::store::JobStore;
@@ -74,6 +75,8 @@ pub struct Server {
     pub synced: Arc<Synced>,
     /// Passes requests on to other replicas.
     pub forwarder: Forwarder,
+    /// Connects to them.
+    pub dialer: Dialer,
     /// Places where waterfall answers are written.
     pub places: Arc<Semaphore>,
     /// Places of those who listen to events.

@@ -14,10 +14,13 @@ use crate::api::focusjob::ViewType;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, conditions, names, view};
 use crate::wire;
 
+/// The phase of a job whose consumer is, or is to be, in another replica.
+pub const REPLICA: &str = "replica";
+
 /// What a job waits for, or why it will not have a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Awaited {
-    /// What is awaited: `pool`, `operator`, `broker`, `queue`, `consumer`; or the end that the job has come to:
+    /// What is awaited: `pool`, `operator`, `broker`, `replica`, `queue`, `consumer`; or the end that the job has come to:
     /// `header`, `suspended`, `finished`, `deleted`; or `none` for a job that does not exist.
     pub phase: &'static str,
     /// CamelCase cause.
@@ -45,11 +48,12 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Why there will be no consumer; None while there is one or may be.
+    /// Why those who stream here get no more lines: there will be no consumer, or none in this replica.
     pub fn end(&self) -> Option<Awaited> {
         match self {
             Self::Ended(why) => Some(why.clone()),
-            Self::Waiting(_) | Self::Attached => None,
+            Self::Waiting(why) => Some(why.clone()).filter(|why| why.phase == REPLICA),
+            Self::Attached => None,
         }
     }
 }
@@ -141,6 +145,22 @@ impl Job {
     /// Where the consumer stands, now and whenever that changes.
     pub fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// Where the consumer stands as soon as it is there, can no longer come, or is to be in another replica; else
+    /// after `wait`, or when `stop` comes.
+    pub async fn settled(&self, wait: Duration, stop: &CancellationToken) -> Stage {
+        let mut stages = self.stages();
+        let settled = |stage: &Stage| match stage {
+            Stage::Waiting(awaited) => awaited.phase == REPLICA,
+            Stage::Attached | Stage::Ended(_) => true,
+        };
+        tokio::select! {
+            _ = stages.wait_for(settled) => {}
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => {}
+        }
+        self.stage.borrow().clone()
     }
 
     /// Sets where the consumer stands, unless `by`, the task that says so, has been cancelled.

@@ -33,7 +33,6 @@ mod waterfall;
 mod window_metrics;
 pub mod windows;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +46,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use args::Args;
+
+use replicas::dial::Dialer;
 
 use crate::broker::consume::Broker;
 use crate::{health, shutdown, telemetry};
@@ -76,7 +77,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = cluster.client.clone();
     let security = Arc::new(security::Security::start(&args.security, client, &registry, &stop).await?);
     let identity = args.replica.clone().unwrap_or_else(identity);
-    let (replicas, member) = join(&args, &cluster, &identity, &stop)?;
+    let dialer = dialer(&args, &security)?;
+    let (replicas, member) = join(&args, &cluster, &identity, dialer.scheme(), &stop)?;
 
     // The broker outlives the consumers, so that they can take their leave.
     let broker = Broker::new(metrics.broker.clone());
@@ -120,7 +122,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         pool: args.pool.clone(),
         stream: answer::StreamAddress { url: args.stream_url.clone(), port: args.stream_port },
         synced,
-        forwarder: forward::Forwarder::new(&identity)?,
+        forwarder: forward::Forwarder::new(&identity, dialer.clone())?,
+        dialer,
         places: Arc::new(Semaphore::new(PLACES)),
         listeners: Arc::new(Semaphore::new(LISTENERS)),
         recordings,
@@ -163,7 +166,7 @@ async fn serve_all(
     let admin = health::routes(registry, Arc::clone(&awaited));
     let mut router = routes::routes(Arc::clone(server));
     if let Some(listen) = args.peer_listen {
-        let listener = security.plain_listener(listen_on(listen, "--peer-listen").await?);
+        let listener = security.peer_listener(listen_on(listen, "--peer-listen").await?);
         let peers = router.clone().merge(stream::grpc::for_peers(Arc::clone(server)));
         tokio::spawn(serve(listener, peers.layer(security.layer()), stop.clone()));
     }
@@ -184,11 +187,23 @@ async fn serve_all(
     Ok(())
 }
 
+/// How this replica reaches the others: over TLS if its clients reach it so.
+fn dialer(args: &Args, security: &security::Security) -> anyhow::Result<Dialer> {
+    let (peers, plain) = (args.peer_listen.is_some(), security.peers().is_none());
+    anyhow::ensure!(
+        !(peers && plain && args.security.tls().is_some()),
+        "--peer-listen and --tls-cert are set, but not how the replicas know each other over TLS: set --peer-ca to \
+         the authority of their certificates and --peer-name to a name that each of them bears"
+    );
+    Ok(Dialer::new(security.peers()))
+}
+
 /// This replica among the others, or alone; and the task that takes leave of them at the end.
 fn join(
     args: &Args,
     cluster: &cluster::Cluster,
     own: &str,
+    scheme: &str,
     stop: &CancellationToken,
 ) -> anyhow::Result<(replicas::Replicas, tokio::task::JoinHandle<()>)> {
     let Some(listen) = args.peer_listen else {
@@ -198,7 +213,7 @@ fn join(
         "--peer-listen is set, but not by which address the other replicas reach this one: set --peer-host",
     )?;
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let address = format!("http://{host}:{}", listen.port());
+    let address = format!("{scheme}://{host}:{}", listen.port());
     let (replicas, member) =
         replicas::Replicas::join(&cluster.client, &cluster.namespace, own, address, stop.clone());
     Ok((replicas, tokio::spawn(member)))
@@ -212,7 +227,7 @@ async fn listen_on(address: SocketAddr, option: &str) -> anyhow::Result<TcpListe
 
 async fn reassign(
     jobs: Arc<jobs::Jobs>,
-    mut replicas: tokio::sync::watch::Receiver<BTreeMap<String, String>>,
+    mut replicas: tokio::sync::watch::Receiver<replicas::Alive>,
     stop: CancellationToken,
 ) {
     while let Some(Ok(())) = stop.run_until_cancelled(replicas.changed()).await {

@@ -30,8 +30,11 @@ async fn may(world: &World, who: &str, verb: &str, resource: &str, namespace: &s
 const JOBS: &str = "focusjobs.focus-operator.io";
 const STATUS: &str = "focusjobs.focus-operator.io/status";
 const POOLS: &str = "analyzerpools.focus-operator.io";
-const LEASES: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+const LEASES: &str = "leases.coordination.k8s.io";
 const LEASE: &str = "leases.coordination.k8s.io=chart-operator";
+const REPLICAS: &str = "leases.coordination.k8s.io=focus-server-replicas";
+const WINDOW: &str = "leases.coordination.k8s.io=focus-window-29";
+const NO_WINDOW: &str = "leases.coordination.k8s.io=focus-window-30";
 
 /// Verbs by what they may be done to.
 type Rights = &'static [(&'static str, &'static [&'static str])];
@@ -47,12 +50,15 @@ const OPERATOR: Rights = &[
 /// And where it is installed.
 const LEADER: Rights = &[(LEASE, &["get", "list", "watch", "update"])];
 
-/// What the server may do where its jobs are. The replicas' Leases have names that nobody knows beforehand.
+/// What the server may do where its jobs are. RBAC does not look at the name of what is made.
 const SERVER: Rights = &[
     (JOBS, &["get", "list", "watch", "create", "patch", "delete"]),
     (POOLS, &["list", "watch"]),
-    ("leases.coordination.k8s.io", &LEASES),
-    (LEASE, &LEASES),
+    (LEASES, &["create"]),
+    (LEASE, &["create"]),
+    (REPLICAS, &["create", "list", "watch", "patch"]),
+    (WINDOW, &["create", "get", "update"]),
+    (NO_WINDOW, &["create"]),
 ];
 
 /// The service accounts of a release may do what they need in their namespace, and nothing else; elsewhere the
@@ -67,8 +73,11 @@ pub async fn are_the_least(world: &World, whole_cluster: bool) {
         JOBS,
         STATUS,
         POOLS,
+        LEASES,
         LEASE,
-        "leases.coordination.k8s.io",
+        REPLICAS,
+        WINDOW,
+        NO_WINDOW,
         "pods",
         "pods/exec",
         "pods/log",

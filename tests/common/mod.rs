@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod broker;
+pub mod cut;
 pub mod objects;
 pub mod process;
 pub mod prometheus;
@@ -82,11 +83,17 @@ impl World {
 
     /// The Focus Server with more options.
     pub async fn server_with(&self, options: &[&str]) -> Process {
+        self.server_in(options, &[]).await
+    }
+
+    /// The Focus Server with more options and environment.
+    pub async fn server_in(&self, options: &[&str], env: &[(&str, &str)]) -> Process {
         let (http, grpc) = ("127.0.0.1:{port}", "127.0.0.1:{grpc_port}");
         let mut args =
             vec!["server", "--namespace", &self.namespace, "--listen", http, "--grpc-listen", grpc];
         args.extend(options);
-        let server = Process::start(&args, &[("FOCUS_BROKER_URL", &broker::url())]);
+        let url = broker::url();
+        let server = Process::start(&args, &[&[("FOCUS_BROKER_URL", url.as_str())], env].concat());
         server.until_ready().await;
         server
     }

@@ -13,6 +13,8 @@ pub struct Process {
     pub port: u16,
     /// The port of the Focus Server's gRPC.
     pub grpc_port: u16,
+    /// The port on which other replicas reach it.
+    pub peer_port: u16,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -41,7 +43,7 @@ impl Process {
                 lines.lock().unwrap().push(line);
             }
         });
-        Self { child, port, grpc_port, log }
+        Self { child, port, grpc_port, peer_port, log }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -53,6 +55,18 @@ impl Process {
         until("the process is ready", || async {
             let answer = reqwest::get(self.url("/readyz")).await.ok()?;
             answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until this server has heard of the replicas called `names`, and of no others.
+    pub async fn until_replicas(&self, names: &[&str]) {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        until(&format!("the replicas are {names:?}"), || async {
+            let log = self.log();
+            let heard = log.lines().rev().find(|line| line.contains("the replicas have changed"))?;
+            heard.contains(&format!("{names:?}")).then_some(())
         })
         .await;
     }

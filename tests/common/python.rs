@@ -13,6 +13,7 @@ use super::from_env;
 pub struct Python {
     bin: PathBuf,
     modules: PathBuf,
+    ca: Option<String>,
 }
 
 /// A client that runs; it is killed when this is dropped.
@@ -27,7 +28,7 @@ impl Python {
         let bin = PathBuf::from(from_env("FOCUS_TEST_PYTHON"));
         let modules = std::env::temp_dir().join(format!("focus-proto-{:08x}", rand::random::<u32>()));
         std::fs::create_dir(&modules).unwrap();
-        let python = Self { bin, modules };
+        let python = Self { bin, modules, ca: None };
         let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
         let made = Command::new(python.bin.join("python"))
             .args(["-m", "grpc_tools.protoc", "-I"])
@@ -40,12 +41,20 @@ impl Python {
         python
     }
 
+    /// Clients that speak TLS with servers whose certificates come from the authority in the file `ca`.
+    pub fn trusting(ca: &str) -> Self {
+        let mut python = Self::new();
+        python.ca = Some(ca.to_owned());
+        python
+    }
+
     /// Starts `tests/python/<script>` with `args`.
     pub fn start(&self, script: &str, args: &[&str]) -> Client {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
         let mut child = Command::new(self.bin.join("python"))
             .arg(script)
             .args(args)
+            .envs(self.ca.iter().map(|ca| ("CA", ca)))
             .env("PYTHONPATH", &self.modules)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())

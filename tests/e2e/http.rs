@@ -5,6 +5,8 @@ use std::time::Duration;
 use kube::api::{DeleteParams, ListParams};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::server::{configure, get, request};
 use crate::common::objects::default_pool;
@@ -114,6 +116,21 @@ async fn every_answer_is_named_and_every_refusal_is_json() {
         assert_eq!(page.status(), StatusCode::OK);
         let page = page.text().await.unwrap();
         assert!(page.contains("swagger-ui") && !page.contains("src=\"http"), "{page}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    in_world("tooslow", |world| async move {
+        let server = world.server().await;
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+        let head = "POST /focus-server/configure HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        let read = stream.read_exact(&mut answer);
+        tokio::time::timeout(PATIENCE, read).await.expect("an answer within the deadline").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
     })
     .await;
 }

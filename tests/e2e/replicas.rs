@@ -15,20 +15,20 @@ use crate::common::process::Process;
 use crate::common::{World, condition, in_world, until};
 
 /// A replica that tells the others where it is.
-async fn replica(world: &World, name: &str) -> Process {
-    let peer = ["--peer-listen", "127.0.0.1:{peer_port}", "--peer-host", "127.0.0.1", "--replica", name];
-    world.server_with(&peer).await
+pub async fn replica(world: &World, name: &str) -> Process {
+    replica_in(world, name, &[]).await
 }
 
-/// Waits until both replicas have heard of each other: a job of each is answered by the other.
-async fn until_they_know_each_other(replicas: &[&Process], names: &[&str]) {
+/// The same, with more in its environment.
+pub async fn replica_in(world: &World, name: &str, env: &[(&str, &str)]) -> Process {
+    let peer = ["--peer-listen", "127.0.0.1:{peer_port}", "--peer-host", "127.0.0.1", "--replica", name];
+    world.server_in(&peer, env).await
+}
+
+/// Waits until the `replicas` called `names` have heard of each other: a job of each is answered by the other.
+pub async fn until_they_know_each_other(replicas: &[&Process], names: &[&str]) {
     for replica in replicas {
-        until("the replicas know each other", || async {
-            let log = replica.log();
-            let heard = log.lines().rev().find(|line| line.contains("the replicas have changed"))?;
-            names.iter().all(|name| heard.contains(&format!("\"{name}\""))).then_some(())
-        })
-        .await;
+        replica.until_replicas(names).await;
     }
 }
 
@@ -64,7 +64,11 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
         assert!(rows(&second, &id).await[0]["rows"].as_array().is_some_and(|rows| !rows.is_empty()));
 
         first.kill();
-        let lost = world.until_condition(&id, CONSUMER_READY, false).await;
+        // Who waits for the consumer waits for the next replica too.
+        let path = format!("metadata/{id}?wait=30s");
+        let (metadata, lost) =
+            tokio::join!(get(&second, &path), world.until_condition(&id, CONSUMER_READY, false));
+        assert_eq!(metadata.status(), StatusCode::OK);
         assert_eq!(condition(&lost, CONSUMER_READY).unwrap().1, "ConsumerLost");
         let after = world.until_condition(&id, READY, true).await;
         assert_eq!(

@@ -10,14 +10,14 @@ use super::server::{configure, request};
 use crate::common::broker::TestAnalyzer;
 use crate::common::objects::{default_pool, job, pool, synthetic};
 use crate::common::process::Process;
-use crate::common::python::Python;
+use crate::common::python::{Client, Python};
 use crate::common::{World, in_world, until};
 
-fn grpc(server: &Process) -> String {
+pub fn grpc(server: &Process) -> String {
     format!("127.0.0.1:{}", server.grpc_port)
 }
 
-async fn job_id(server: &Process, request: &Value) -> String {
+pub async fn job_id(server: &Process, request: &Value) -> String {
     let (_, answer) = configure(server, request).await;
     answer["job_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
@@ -56,22 +56,22 @@ async fn every_stream_of_a_job_has_its_header_and_its_lines() {
     .await;
 }
 
-const CHANNELS: usize = 8;
-const PER_CHANNEL: usize = 513;
+pub const CHANNELS: usize = 8;
+pub const PER_CHANNEL: usize = 513;
 
-fn eight_channels() -> Value {
+pub fn eight_channels() -> Value {
     let mut request = request();
     request["channels"]["max"] = json!(CHANNELS);
     request
 }
 
 /// A pool whose analyzers never run: what is on the queue is the test's own.
-async fn silent_pool(world: &World) {
+pub async fn silent_pool(world: &World) {
     pool(world, "default", synthetic(), "focus-operator.io/no-such-image:1").await;
 }
 
 /// The analyzer of job `id`.
-async fn analyzer(world: &World, id: &str) -> TestAnalyzer {
+pub async fn analyzer(world: &World, id: &str) -> TestAnalyzer {
     let object = world.job(id).await;
     let analyzer = world.broker.analyzer(&queue_name(&object)).await;
     let header = Header {
@@ -90,17 +90,63 @@ async fn analyzer(world: &World, id: &str) -> TestAnalyzer {
 }
 
 /// Line `index`: each intensity is its channel.
-fn line(index: u64) -> Line {
+pub fn line(index: u64) -> Line {
     let intensities = (1..=CHANNELS).flat_map(|c| [c as u8; PER_CHANNEL]).collect();
     let start_us = 1_700_000_000_000_000 + index as i64 * 10_000;
     let (db_min, db_max) = (-90.0, 10.0);
     Line { index, start_us, end_us: start_us + 1_024_000, db_min, db_max, intensities, ..Line::default() }
 }
 
+/// What all intensities of `lines` lines add up to.
+pub fn sum_of(lines: u64) -> u64 {
+    lines * (1..=CHANNELS as u64).sum::<u64>() * PER_CHANNEL as u64
+}
+
+/// The address of the job's WebSocket.
+pub fn websocket(server: &Process, id: &str) -> String {
+    server.url(&format!("/focus-server/stream/{id}")).replace("http", "ws")
+}
+
+/// Publishes more lines than fit between a reader and its server, and ends the job `id`, whose consumer `owner` has: the
+/// `fast` WebSocket has got all, and the `slow` call, which reads nothing meanwhile, is told how many it lost.
+pub async fn the_slow_loses_alone(
+    world: &World,
+    owner: &Process,
+    id: &str,
+    analyzer: &TestAnalyzer,
+    (fast, mut slow): (Client, Client),
+) {
+    const STEP: u64 = 500;
+    const LINES: u64 = 4000;
+    for step in 0..LINES / STEP {
+        for index in step * STEP..(step + 1) * STEP {
+            analyzer.publish(Kind::Line(line(index))).await;
+        }
+        let given = ((step + 1) * STEP) as f64;
+        owner.until_metric("focus_server_stream_lines_total{kind=\"websocket\"}", given).await;
+    }
+    world.jobs().delete(id, &DeleteParams::default()).await.unwrap();
+    let (all, _) = fast.says().await;
+    assert_eq!(all["rows"], json!(LINES), "{all}");
+    assert_eq!((&all["lost"], &all["sums"]), (&json!(0), &json!(sum_of(LINES))), "{all}");
+    assert_eq!(all["ended"]["reason"], json!("Deleted"), "{all}");
+
+    // It checks that each gap in the numbers is the loss that it is told of.
+    slow.go_on();
+    let (some, _) = slow.says().await;
+    let lost = some["lost"].as_u64().unwrap();
+    assert!(lost > 0, "{some}");
+    assert_eq!((some["rows"].as_u64().unwrap() + lost, &some["last"]), (LINES, &json!(LINES - 1)), "{some}");
+    assert_eq!(
+        (&some["code"], &some["trailers"]["focus-lost-rows"]),
+        (&json!("NOT_FOUND"), &json!(lost.to_string()))
+    );
+    owner.until_metric("focus_server_lines_dropped_total{reason=\"slow_reader\"}", lost as f64).await;
+    owner.until_metric("focus_server_stream_readers{kind=\"websocket\"}", 0.0).await;
+}
+
 #[tokio::test]
 async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
-    const STEP: u64 = 500;
-    const LINES: u64 = 3000;
     in_world("slow", |world| async move {
         silent_pool(&world).await;
         let _operator = world.operator().await;
@@ -108,41 +154,12 @@ async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
         let id = job_id(&server, &eight_channels()).await;
         let analyzer = analyzer(&world, &id).await;
         let python = Python::new();
-        let (header, mut slow) = python.start("grpc_client.py", &[&grpc(&server), "slow", &id]).says().await;
+        let (header, slow) = python.start("grpc_client.py", &[&grpc(&server), "slow", &id]).says().await;
         assert_eq!((&header["channels"], &header["shape"]), (&json!([1, 3]), &json!([3, 513, 0])));
-        let url = server.url(&format!("/focus-server/stream/{id}")).replace("http", "ws");
+        let url = websocket(&server, &id);
         let (metadata, fast) = python.start("websocket_client.py", &[&url]).says().await;
         assert_eq!((&metadata["job_id"], &metadata["stream_amount"]), (&json!(id), &json!(3)));
-
-        for step in 0..LINES / STEP {
-            for index in step * STEP..(step + 1) * STEP {
-                analyzer.publish(Kind::Line(line(index))).await;
-            }
-            let given = ((step + 1) * STEP) as f64;
-            server.until_metric("focus_server_stream_lines_total{kind=\"websocket\"}", given).await;
-        }
-        world.jobs().delete(&id, &DeleteParams::default()).await.unwrap();
-        let (all, _) = fast.says().await;
-        let sum = LINES * (1..=CHANNELS as u64).sum::<u64>() * PER_CHANNEL as u64;
-        assert_eq!(all["rows"], json!(LINES), "{all}");
-        assert_eq!((&all["lost"], &all["sums"]), (&json!(0), &json!(sum)), "{all}");
-        assert_eq!(all["ended"]["reason"], json!("Deleted"), "{all}");
-
-        slow.go_on();
-        let (some, _) = slow.says().await;
-        let lost = some["lost"].as_u64().unwrap();
-        assert!(lost > 0, "{some}");
-        assert_eq!(
-            (some["rows"].as_u64().unwrap() + lost, &some["last"]),
-            (LINES, &json!(LINES - 1)),
-            "{some}"
-        );
-        assert_eq!(
-            (&some["code"], &some["trailers"]["focus-lost-rows"]),
-            (&json!("NOT_FOUND"), &json!(lost.to_string()))
-        );
-        server.until_metric("focus_server_lines_dropped_total{reason=\"slow_reader\"}", lost as f64).await;
-        server.until_metric("focus_server_stream_readers{kind=\"websocket\"}", 0.0).await;
+        the_slow_loses_alone(&world, &server, &id, &analyzer, (fast, slow)).await;
     })
     .await;
 }

@@ -4,9 +4,12 @@ grpc_client.py ADDRESS lines JOB STREAMS COUNT   the header and COUNT lines of e
 grpc_client.py ADDRESS slow JOB                  the header; when a line comes on stdin, all that follows
 grpc_client.py ADDRESS status STREAM [KEY=VALUE] how a call that gets no lines ends
 grpc_client.py ADDRESS services                  what reflection and health tell
+
+With CA in the environment, a file with the authority of the server's certificate, it speaks TLS.
 """
 
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +23,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 PATIENCE = 90
 # The client takes no more than this ahead of its reader: a slow reader shows.
 OPTIONS = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16)]
+
+
+def opened(address):
+    if "CA" not in os.environ:
+        return grpc.insecure_channel(address, OPTIONS)
+    with open(os.environ["CA"], "rb") as authority:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(authority.read()), OPTIONS)
 
 
 def call(channel, stream, metadata):
@@ -72,7 +82,7 @@ def slow(channel, job):
             rows.extend(message.row_index)
     except grpc.RpcError:
         pass
-    return {"rows": len(rows), "last": rows[-1], "lost": lost, **ended(answer)}
+    return {"rows": len(rows), "last": max(rows, default=None), "lost": lost, **ended(answer)}
 
 
 def status(channel, stream, metadata):
@@ -92,7 +102,7 @@ def services(channel):
 
 
 def main(address, command, *args):
-    with grpc.insecure_channel(address, OPTIONS) as channel:
+    with opened(address) as channel:
         match command:
             case "lines":
                 found = lines(channel, args[0], int(args[1]), int(args[2]))

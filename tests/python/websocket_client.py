@@ -1,9 +1,13 @@
 """A WebSocket client of the Focus Server. Prints the metadata when it has come, and what it has seen at the end.
 
 websocket_client.py URL
+
+With CA in the environment, a file with the authority of the server's certificate, it trusts that.
 """
 
 import json
+import os
+import ssl
 import sys
 
 import focus_pb2
@@ -12,7 +16,8 @@ from websockets.sync.client import connect
 
 def main(url):
     rows, sums, lost = [], 0, 0
-    with connect(url, max_size=None) as socket:
+    tls = ssl.create_default_context(cafile=os.environ["CA"]) if "CA" in os.environ else None
+    with connect(url, max_size=None, ssl=tls) as socket:
         print(json.dumps(json.loads(socket.recv())), flush=True)
         for message in socket:
             if isinstance(message, bytes):

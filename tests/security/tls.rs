@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -16,24 +16,36 @@ use crate::common::process::Process;
 use crate::common::{World, in_world, until};
 use crate::{Folder, start};
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Not the name that its certificates have by default: OpenSSL would take them for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// Its own certificate, PEM.
+    pub(super) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// Certificate and key for localhost, PEM.
-    fn pair(&self) -> (String, String) {
+    pub(super) fn pair(&self) -> (String, String) {
+        self.pair_for("localhost")
+    }
+
+    /// Certificate and key for `name`, PEM.
+    pub(super) fn pair_for(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
     /// A client that trusts this authority, and shows a certificate if it has one.
-    fn client(&self, alpn: &[&str], own: Option<(String, String)>) -> TlsConnector {
+    pub(super) fn client(&self, alpn: &[&str], own: Option<(String, String)>) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -55,14 +67,30 @@ impl Authority {
 
 type Io<T> = std::io::Result<T>;
 
-async fn connect(server: &Process, client: &TlsConnector) -> Io<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(("127.0.0.1", server.port)).await?;
+pub(super) async fn connect(server: &Process, client: &TlsConnector) -> Io<TlsStream<TcpStream>> {
+    connect_to(server.port, client).await
+}
+
+pub(super) async fn connect_to(port: u16, client: &TlsConnector) -> Io<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     client.connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
 /// The answer to a GET, on a connection that stays open.
-async fn get<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, path: &str) -> Io<String> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+pub(super) async fn get<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, path: &str) -> Io<String> {
+    ask(stream, "GET", path, "").await
+}
+
+/// The answer to a request with `body`, on a connection that stays open.
+pub(super) async fn ask<S: AsyncReadExt + AsyncWriteExt + Unpin>(
+    stream: &mut S,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Io<String> {
+    let length = body.len();
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     while !whole(&String::from_utf8_lossy(&answer)) && stream.read_buf(&mut answer).await? > 0 {}
@@ -76,18 +104,18 @@ fn whole(answer: &str) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-fn leaf(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+pub(super) fn leaf(stream: &TlsStream<TcpStream>) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
 /// A server whose pair is in a folder as Kubernetes mounts a Secret: behind links that are swapped at once.
-struct Mounted {
+pub(super) struct Mounted {
     folder: Folder,
     turns: usize,
 }
 
 impl Mounted {
-    fn new(pair: &(String, String)) -> Self {
+    pub(super) fn new(pair: &(String, String)) -> Self {
         let mut mounted = Self { folder: Folder::new(), turns: 0 };
         mounted.swap(pair);
         for name in ["tls.crt", "tls.key"] {
@@ -96,7 +124,7 @@ impl Mounted {
         mounted
     }
 
-    fn swap(&mut self, (cert, key): &(String, String)) {
+    pub(super) fn swap(&mut self, (cert, key): &(String, String)) {
         self.turns += 1;
         let data = format!("..{}", self.turns);
         std::fs::create_dir(self.folder.path(&data)).unwrap();
@@ -106,7 +134,7 @@ impl Mounted {
         std::fs::rename(self.folder.path("..data_tmp"), self.folder.path("..data")).unwrap();
     }
 
-    async fn server(&self, world: &World, client: &TlsConnector, args: &[&str]) -> Process {
+    pub(super) async fn server(&self, world: &World, client: &TlsConnector, args: &[&str]) -> Process {
         let (cert, key) = (self.folder.path("tls.crt"), self.folder.path("tls.key"));
         let server = start(world, &[&["--tls-cert", &cert, "--tls-key", &key], args].concat(), &[]);
         until("the server speaks TLS", || async { connect(&server, client).await.ok() }).await;

@@ -29,11 +29,21 @@
 - apiGroups: [focus-operator.io]
   resources: [analyzerpools]
   verbs: [list, watch]
-# Each replica tells of itself by a Lease of its pod's name, and removes those of the long silent; a window is claimed by
-# a Lease too.
+# Each replica tells of itself in one Lease, and a window is claimed by a Lease of its own; both are made when needed.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [focus-server-replicas]
+  verbs: [list, watch, patch]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames:
+    {{- range until (int .Values.server.windows) }}
+    - focus-window-{{ . }}
+    {{- end }}
+  verbs: [get, update]
 {{- end -}}
 
 {{- define "focus.rules.pool" -}}

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What a replica says of itself in its Lease.
+use super::Alive;
+
+/// What a replica says of itself in the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sign {
     /// Its name.
@@ -31,13 +33,27 @@ impl Members {
         }
     }
 
+    /// Takes in a sign of this replica itself, asked for at `now`. When its last one is no longer good, the API server
+    /// was away for the others too: theirs are good for once more, so that they have the time to give new ones.
+    pub fn heard_own(&mut self, sign: Sign, now: Instant) {
+        if !self.alive(now).contains_key(&sign.name) {
+            self.heard.values_mut().for_each(|(_, at)| *at = now);
+        }
+        self.heard(sign, now);
+    }
+
+    /// Replicas that are not `told` of have taken their leave.
+    pub fn only(&mut self, told: impl Fn(&str) -> bool) {
+        self.heard.retain(|name, _| told(name));
+    }
+
     /// The replica called `name` has taken its leave.
     pub fn left(&mut self, name: &str) {
         self.heard.remove(name);
     }
 
     /// The replicas that are alive at `now`: name and address.
-    pub fn alive(&self, now: Instant) -> BTreeMap<String, String> {
+    pub fn alive(&self, now: Instant) -> Alive {
         let alive = |(sign, at): &&(Sign, Instant)| now.saturating_duration_since(*at) < sign.lasts;
         self.heard.values().filter(alive).map(|(sign, _)| (sign.name.clone(), sign.address.clone())).collect()
     }
@@ -52,9 +68,15 @@ impl Members {
     }
 }
 
+/// Whether `now` tells the replica called `own` something that `before` did not. When its own sign is not among them
+/// the API server takes and tells none: the silence of the others means nothing then, and all stays as it was.
+pub fn is_news(own: &str, before: &Alive, now: &Alive) -> bool {
+    now.contains_key(own) && before != now
+}
+
 /// The replica among `alive` that consumes for the job with `uid`: the one that it is `bound` to, or else the one
 /// with the highest hash, so that the jobs of a replica that died spread over the others and all agree on it.
-pub fn owner<'a>(bound: Option<&str>, uid: &str, alive: &'a BTreeMap<String, String>) -> Option<&'a str> {
+pub fn owner<'a>(bound: Option<&str>, uid: &str, alive: &'a Alive) -> Option<&'a str> {
     let names = || alive.keys().map(String::as_str);
     names().find(|name| Some(*name) == bound).or_else(|| names().max_by_key(|name| hash(name, uid)))
 }
@@ -80,7 +102,7 @@ mod tests {
         Sign { name: name.into(), address: format!("http://{name}:1"), renewed: renewed.into(), lasts: LASTS }
     }
 
-    fn alive(names: &[&str]) -> BTreeMap<String, String> {
+    fn alive(names: &[&str]) -> Alive {
         names.iter().map(|name| ((*name).to_owned(), String::new())).collect()
     }
 
@@ -100,6 +122,37 @@ mod tests {
         assert_eq!(members.silent(LASTS, after(3)), ["b"]);
         members.left("a");
         assert_eq!(names(&members, 2), ["b"]);
+    }
+
+    #[test]
+    fn who_cannot_tell_of_itself_does_not_judge_the_others() {
+        let both = alive(&["a", "b"]);
+        for (now, news) in [
+            (alive(&["a"]), true),
+            (alive(&["a", "b", "c"]), true),
+            (alive(&["b"]), false),
+            (alive(&[]), false),
+        ] {
+            assert_eq!(is_news("a", &both, &now), news, "{now:?}");
+        }
+        assert!(!is_news("a", &both, &both));
+        assert!(is_news("a", &alive(&[]), &both));
+    }
+
+    #[test]
+    fn after_an_outage_the_others_have_the_time_to_tell_of_themselves() {
+        let start = Instant::now();
+        let after = |s: u64| start + Duration::from_secs(s);
+        let names = |members: &Members, s| members.alive(after(s)).into_keys().collect::<Vec<_>>();
+        let mut members = Members::default();
+        members.heard_own(sign("a", "1"), start);
+        members.heard(sign("b", "1"), start);
+        members.heard_own(sign("a", "2"), after(2));
+        assert_eq!(names(&members, 3), ["a"]);
+        members.heard_own(sign("a", "3"), after(60));
+        assert_eq!(names(&members, 62), ["a", "b"]);
+        members.heard_own(sign("a", "4"), after(62));
+        assert_eq!(names(&members, 63), ["a"]);
     }
 
     #[test]

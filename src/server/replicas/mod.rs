@@ -1,8 +1,9 @@
-//! The replicas of the server: each tells of itself by a Lease, and each knows which of them consumes for a job.
+//! The replicas of the server: each tells of itself in a Lease, and each knows which of them consumes for a job.
 //!
 //! The broker has the last word: a consumer is exclusive, so that two replicas which disagree for a moment do not
 //! both take a job's lines.
 
+pub mod dial;
 mod leases;
 pub mod members;
 pub mod windows;
@@ -21,15 +22,18 @@ use leases::Leases;
 const RENEW: Duration = Duration::from_secs(1);
 /// How long a sign is good for: the others take over after this.
 const LASTS: Duration = Duration::from_secs(3);
-/// The Lease of a replica that has been silent so long is removed.
+/// The sign of a replica that has been silent so long is removed.
 const SILENT: Duration = Duration::from_secs(120);
+
+/// The replicas that are alive: name and address.
+pub type Alive = BTreeMap<String, String>;
 
 /// Where a job's consumer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In this replica.
     Here,
-    /// In the replica at this address: `http://host:port`.
+    /// In the replica at this address: `http://host:port`, or `https` with TLS.
     There(String),
     /// In none: no replica is alive as far as this one can see.
     Nowhere,
@@ -39,14 +43,14 @@ pub enum Place {
 #[derive(Clone)]
 pub struct Replicas {
     own: Arc<str>,
-    alive: watch::Receiver<BTreeMap<String, String>>,
+    alive: watch::Receiver<Alive>,
     alone: bool,
 }
 
 impl Replicas {
     /// A server that has no others beside it.
     pub fn alone(own: &str) -> Self {
-        let (_, alive) = watch::channel(BTreeMap::from([(own.to_owned(), String::new())]));
+        let (_, alive) = watch::channel(Alive::from([(own.to_owned(), String::new())]));
         Self { own: own.into(), alive, alone: true }
     }
 
@@ -59,7 +63,7 @@ impl Replicas {
         address: String,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let (alive, seen) = watch::channel(BTreeMap::new());
+        let (alive, seen) = watch::channel(Alive::new());
         let leases = Leases::new(client.clone(), namespace, own, address);
         let replicas = Self { own: own.into(), alive: seen, alone: false };
         (replicas, leases.run(alive, stop))
@@ -91,7 +95,7 @@ impl Replicas {
     }
 
     /// Changes whenever a replica comes or goes.
-    pub fn changes(&self) -> watch::Receiver<BTreeMap<String, String>> {
+    pub fn changes(&self) -> watch::Receiver<Alive> {
         self.alive.clone()
     }
 }

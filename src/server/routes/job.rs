@@ -26,7 +26,8 @@ const PLACE: Duration = Duration::from_secs(10);
 /// The query of `/metadata`.
 #[derive(serde::Deserialize)]
 pub struct WaitQuery {
-    wait: Option<String>,
+    /// As it stands there.
+    pub(super) wait: Option<String>,
 }
 
 /// What a job's lines mean: there as soon as its consumer is.
@@ -54,14 +55,8 @@ pub async fn metadata(
     let wait = wait::parse_wait(query.wait.as_deref()).map_err(ApiError::Rule)?;
     let Some((job, _)) = server.jobs.get(&id) else { return Err(unknown(&server)) };
     job.touch();
-    let mut stages = job.stages();
-    let stage = tokio::select! {
-        stage = stages.wait_for(|stage| !matches!(stage, Stage::Waiting(_))) => stage.ok().map(|s| s.clone()),
-        () = tokio::time::sleep(wait) => None,
-        () = server.stop.cancelled() => None,
-    };
+    let stage = job.settled(wait, &server.stop).await;
     job.touch();
-    let stage = stage.unwrap_or_else(|| job.stages().borrow().clone());
     match (stage, job.source()) {
         (Stage::Attached, Some(source)) => {
             Ok(Json(answer::metadata(&job.name, &job.spec, source, &server.stream)))

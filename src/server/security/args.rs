@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::peers::PeerFiles;
 use super::tls::TlsFiles;
 
 /// How callers prove who they are.
@@ -45,6 +49,13 @@ pub struct SecurityArgs {
     /// Authorities (PEM) of which clients must have a certificate. Probes have none: needs `--admin-listen`.
     #[arg(long, env = "FOCUS_TLS_CLIENT_CA", requires = "tls_cert", requires = "admin_listen")]
     pub tls_client_ca: Option<PathBuf>,
+    /// Authorities (PEM) of the replicas' certificates. With TLS the replicas speak it among themselves too: each shows
+    /// the certificate of `--tls-cert`, which must come from one of these and bear the name `--peer-name`.
+    #[arg(long, env = "FOCUS_PEER_CA", requires = "tls_cert", requires = "peer_name")]
+    pub peer_ca: Option<PathBuf>,
+    /// Name that the certificate of every replica bears.
+    #[arg(long, env = "FOCUS_PEER_NAME", requires = "peer_ca")]
+    pub peer_name: Option<String>,
     /// Address and port of `/livez`, `/readyz` and `/metrics` alone, always without TLS. Default: they are served with
     /// the HTTP API.
     #[arg(long, env = "FOCUS_ADMIN_LISTEN")]
@@ -56,6 +67,19 @@ impl SecurityArgs {
     pub fn tls(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
         Some(TlsFiles { cert, key, client_ca: self.tls_client_ca.clone() })
+    }
+
+    /// How the replicas know each other; None without TLS between them.
+    ///
+    /// # Errors
+    /// When `--peer-name` is no name.
+    pub fn peers(&self) -> anyhow::Result<Option<PeerFiles>> {
+        let (Some(own), Some(ca), Some(name)) = (self.tls(), &self.peer_ca, &self.peer_name) else {
+            return Ok(None);
+        };
+        let name = ServerName::try_from(name.clone())
+            .with_context(|| format!("--peer-name {name} is neither a DNS name nor an address"))?;
+        Ok(Some(PeerFiles { own: TlsFiles { client_ca: None, ..own }, ca: ca.clone(), name }))
     }
 
     /// Whether they go together.

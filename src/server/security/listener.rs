@@ -1,23 +1,20 @@
 //! Accepts connections, plain or over TLS, for `axum::serve`.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
 use prometheus::IntCounter;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 use tracing::debug;
 
-use super::tls::Tls;
+use super::connection::Connection;
 
 /// Longest handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -29,21 +26,16 @@ const TLS_RECORD: u8 = 0x16;
 const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 43\r\n\
     Connection: close\r\n\r\nThis port speaks TLS: use https, not http.\n";
 
-/// A connection.
-pub enum Connection {
-    /// Without TLS.
-    Plain(TcpStream),
-    /// After its handshake.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
 /// Accepts connections; with TLS it gives those whose handshake is done, and slow ones hold nobody up.
 pub struct Listener {
     tcp: TcpListener,
-    tls: Option<watch::Receiver<Arc<Tls>>>,
+    tls: Option<Accept>,
     handshakes: JoinSet<Option<(Connection, SocketAddr)>>,
     failed: IntCounter,
 }
+
+/// What the next handshake needs.
+pub type Accept = Box<dyn Fn() -> Arc<ServerConfig> + Send>;
 
 /// Why there was no handshake.
 #[derive(Debug, thiserror::Error)]
@@ -58,16 +50,16 @@ enum HandshakeError {
 
 impl Listener {
     /// Takes the connections of `tcp`, with `tls` or without; counts `failed` handshakes.
-    pub fn new(tcp: TcpListener, tls: Option<watch::Receiver<Arc<Tls>>>, failed: IntCounter) -> Self {
+    pub fn new(tcp: TcpListener, tls: Option<Accept>, failed: IntCounter) -> Self {
         Self { tcp, tls, handshakes: JoinSet::new(), failed }
     }
 
-    fn shake_hands(&mut self, stream: TcpStream, from: SocketAddr, tls: Arc<Tls>) {
+    fn shake_hands(&mut self, stream: TcpStream, from: SocketAddr, tls: Arc<ServerConfig>) {
         let failed = self.failed.clone();
         self.handshakes.spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE, handshake(stream, &tls)).await;
+            let shaken = tokio::time::timeout(HANDSHAKE, handshake(stream, tls)).await;
             match shaken.unwrap_or(Err(HandshakeError::TooSlow)) {
-                Ok(stream) => Some((Connection::Tls(Box::new(stream)), from)),
+                Ok(stream) => Some((Connection::Tls(Box::new(stream.into())), from)),
                 Err(error) => {
                     failed.inc();
                     debug!(%from, %error, "no TLS handshake");
@@ -78,7 +70,10 @@ impl Listener {
     }
 }
 
-async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, HandshakeError> {
+async fn handshake(
+    mut stream: TcpStream,
+    tls: Arc<ServerConfig>,
+) -> Result<TlsStream<TcpStream>, HandshakeError> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first[0] != TLS_RECORD {
         stream.write_all(NOT_TLS.as_bytes()).await?;
@@ -87,7 +82,7 @@ async fn handshake(mut stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStre
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
         return Err(HandshakeError::NotTls);
     }
-    Ok(TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream).await?)
+    Ok(TlsAcceptor::from(tls).accept(stream).await?)
 }
 
 impl axum::serve::Listener for Listener {
@@ -101,7 +96,7 @@ impl axum::serve::Listener for Listener {
                 (stream, from) = axum::serve::Listener::accept(&mut self.tcp), if self.handshakes.len() < HANDSHAKES => {
                     // A small answer is sent at once; without this it is only a little slower.
                     let _ = stream.set_nodelay(true);
-                    match self.tls.as_ref().map(|tls| Arc::clone(&tls.borrow())) {
+                    match self.tls.as_ref().map(|tls| tls()) {
                         Some(tls) => self.shake_hands(stream, from, tls),
                         None => return (Connection::Plain(stream), from),
                     }
@@ -128,66 +123,5 @@ impl Listener {
             let (connection, _) = axum::serve::Listener::accept(&mut listener).await;
             Some((Ok(connection), listener))
         })
-    }
-}
-
-/// tonic asks; nothing is told.
-impl Connected for Connection {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
     }
 }

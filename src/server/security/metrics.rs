@@ -9,6 +9,8 @@ use crate::telemetry::register;
 pub enum Source {
     /// Certificate and key.
     Tls,
+    /// Certificate and key, and the authorities of the other replicas.
+    PeerTls,
     /// Static tokens.
     Tokens,
 }
@@ -18,6 +20,7 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Source::Tls => "tls",
+            Source::PeerTls => "peer_tls",
             Source::Tokens => "tokens",
         }
     }
@@ -109,7 +112,7 @@ impl SecurityMetrics {
             )?,
         };
         Outcome::ALL.iter().for_each(|outcome| metrics.auth.with_label_values(&[outcome.as_str()]).inc_by(0));
-        for source in [Source::Tls, Source::Tokens] {
+        for source in [Source::Tls, Source::PeerTls, Source::Tokens] {
             for outcome in ["used", "refused"] {
                 metrics.reloads.0.with_label_values(&[source.as_str(), outcome]).inc_by(0);
             }

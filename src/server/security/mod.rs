@@ -1,15 +1,17 @@
 //! Who may do what, and how connections are protected; docs/security.md describes it.
 //!
-//! `caller`, `tokens`, `cache`, `quota` and `tls` are pure.
+//! `caller`, `tokens`, `cache`, `quota`, `tls` and `peers` are pure.
 
 mod args;
 mod cache;
 pub mod caller;
+mod connection;
 mod digest;
 pub mod gate;
 pub mod layer;
 pub mod listener;
 pub mod metrics;
+mod peers;
 pub mod quota;
 mod reload;
 mod review;
@@ -24,18 +26,23 @@ use kube::{Api, Client, ResourceExt};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use args::{Auth, SecurityArgs};
 pub use caller::Caller;
+pub use connection::Connection;
 pub use layer::AuthLayer;
 pub use listener::Listener;
+pub use peers::PeerTls;
 
 use super::error::ApiError;
 use crate::api::{FocusJob, names};
 use gate::{Gate, Way};
+use listener::Accept;
 use metrics::{SecurityMetrics, Source};
+use peers::PeerFiles;
 use quota::{Place, Quota};
 use reload::Files;
 use review::Reviewer;
@@ -47,6 +54,7 @@ pub struct Security {
     gate: Option<Arc<Gate>>,
     quota: Quota,
     tls: Option<watch::Receiver<Arc<Tls>>>,
+    peers: Option<watch::Receiver<Arc<PeerTls>>>,
     metrics: SecurityMetrics,
 }
 
@@ -78,7 +86,11 @@ impl Security {
             Some(files) => Some(follow_tls(files, &metrics, stop).await?),
             None => None,
         };
-        Ok(Self { gate, quota: Quota::new(args.jobs_per_caller), tls, metrics })
+        let peers = match args.peers()? {
+            Some(files) => Some(follow_peers(files, &metrics, stop).await?),
+            None => None,
+        };
+        Ok(Self { gate, quota: Quota::new(args.jobs_per_caller), tls, peers, metrics })
     }
 
     /// The check of tokens, for axum's routers and tonic's.
@@ -93,7 +105,21 @@ impl Security {
 
     /// Accepts the connections of `tcp`: over TLS if there is a certificate.
     pub fn listener(&self, tcp: TcpListener) -> Listener {
-        Listener::new(tcp, self.tls.clone(), self.metrics.failed_handshakes.clone())
+        let accept =
+            self.tls.clone().map(|tls| -> Accept { Box::new(move || Arc::clone(&tls.borrow().config)) });
+        Listener::new(tcp, accept, self.metrics.failed_handshakes.clone())
+    }
+
+    /// Accepts the connections of other replicas of `tcp`: over TLS if this one has it.
+    pub fn peer_listener(&self, tcp: TcpListener) -> Listener {
+        let accept =
+            self.peers.clone().map(|tls| -> Accept { Box::new(move || Arc::clone(&tls.borrow().accept)) });
+        Listener::new(tcp, accept, self.metrics.failed_handshakes.clone())
+    }
+
+    /// What connections to other replicas need; None: they are plain.
+    pub fn peers(&self) -> Option<watch::Receiver<Arc<PeerTls>>> {
+        self.peers.clone()
     }
 
     /// Room for one more job of `caller`, to be kept until it is entered; `live` gives the windows of the jobs that
@@ -149,6 +175,17 @@ async fn follow_tls(
     };
     let files = Files { source: Source::Tls, paths, make, reloads: metrics.reloads.clone() };
     files.start(stop.clone()).await.context("the certificate of --tls-cert")
+}
+
+async fn follow_peers(
+    files: PeerFiles,
+    metrics: &SecurityMetrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<watch::Receiver<Arc<PeerTls>>> {
+    let paths = files.paths();
+    let make = move |content: &reload::Content| files.load(content, UnixTime::now());
+    let files = Files { source: Source::PeerTls, paths, make, reloads: metrics.reloads.clone() };
+    files.start(stop.clone()).await.context("TLS between the replicas")
 }
 
 /// Whether `caller` may end the job of `object`: its owner and admins may; without authentication, anyone.

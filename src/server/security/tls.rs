@@ -1,6 +1,6 @@
 //! The server's side of TLS, made from PEM. Pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::ring;
@@ -53,14 +53,44 @@ pub enum TlsError {
         /// In the words of rustls.
         why: String,
     },
-    /// The authorities of the clients cannot be used.
+    /// No other replica would take the certificate.
+    #[error(
+        "no other replica would take the certificate in {}: it must come from an authority in {} and bear the name \
+         {name}: {why}", cert.display(), ca.display()
+    )]
+    NotAPeer {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The authorities' file.
+        ca: PathBuf,
+        /// The name.
+        name: String,
+        /// In the words of rustls.
+        why: String,
+    },
+    /// The authorities cannot be used.
     #[error("{}: {why}", path.display())]
-    ClientCa {
+    Authorities {
         /// Their file.
         path: PathBuf,
         /// In the words of rustls.
         why: String,
     },
+}
+
+impl TlsError {
+    /// The error of authorities that rustls does not take.
+    pub(super) fn ca(path: &Path, why: impl std::fmt::Display) -> Self {
+        Self::Authorities { path: path.to_owned(), why: why.to_string() }
+    }
+}
+
+/// A certificate and its key.
+pub(super) struct Pair {
+    /// The certificate first, then those that it comes from.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// The key.
+    pub(super) key: PrivateKeyDer<'static>,
 }
 
 impl TlsFiles {
@@ -74,40 +104,55 @@ impl TlsFiles {
     /// # Errors
     /// Names the file that cannot be used.
     pub fn load(&self, content: &Content) -> Result<Tls, TlsError> {
-        let chain = certificates(content.of(&self.cert));
-        let chain = chain.ok_or_else(|| TlsError::NoCertificate(self.cert.clone()))?;
-        // The parser's words may quote the file.
-        let key = PrivateKeyDer::from_pem_slice(content.of(&self.key))
-            .map_err(|_| TlsError::NoKey(self.key.clone()))?;
+        let Pair { chain, key } = self.pair(content)?;
         let not_after = x509_parser::parse_x509_certificate(&chain[0])
             .map_err(|_| TlsError::Malformed(self.cert.clone()))?
             .1
             .validity()
             .not_after
             .timestamp();
-        let pair = |why: String| TlsError::Pair { cert: self.cert.clone(), key: self.key.clone(), why };
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| pair(error.to_string()))?;
+            .map_err(|error| self.refused(error))?;
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let refused = |why: String| TlsError::ClientCa { path: path.clone(), why };
-                let certificates = certificates(content.of(path));
-                let certificates = certificates.ok_or_else(|| TlsError::NoCertificate(path.clone()))?;
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates {
-                    roots.add(certificate).map_err(|error| refused(error.to_string()))?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| refused(error.to_string()))?)
+                let roots = Arc::new(roots(path, content)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| TlsError::ca(path, error))?)
             }
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| pair(error.to_string()))?;
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| self.refused(error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Tls { config: Arc::new(config), not_after })
     }
+
+    /// Certificate and key in `content`.
+    pub(super) fn pair(&self, content: &Content) -> Result<Pair, TlsError> {
+        let chain = certificates(content.of(&self.cert));
+        let chain = chain.ok_or_else(|| TlsError::NoCertificate(self.cert.clone()))?;
+        // The parser's words may quote the file.
+        let key = PrivateKeyDer::from_pem_slice(content.of(&self.key))
+            .map_err(|_| TlsError::NoKey(self.key.clone()))?;
+        Ok(Pair { chain, key })
+    }
+
+    /// The error of certificate and key that rustls does not take.
+    pub(super) fn refused(&self, why: impl std::fmt::Display) -> TlsError {
+        TlsError::Pair { cert: self.cert.clone(), key: self.key.clone(), why: why.to_string() }
+    }
+}
+
+/// The authorities that `path` holds.
+pub(super) fn roots(path: &Path, content: &Content) -> Result<RootCertStore, TlsError> {
+    let certificates = certificates(content.of(path));
+    let certificates = certificates.ok_or_else(|| TlsError::NoCertificate(path.to_owned()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| TlsError::ca(path, error))?;
+    }
+    Ok(roots)
 }
 
 /// The certificates in `pem`; None when there is none, or one that is broken.

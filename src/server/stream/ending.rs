@@ -45,6 +45,7 @@ mod tests {
             ("suspended", "Suspended", Code::FailedPrecondition),
             ("broker", "BrokerUnreachable", Code::Unavailable),
             ("queue", "QueueMissing", Code::Unavailable),
+            ("replica", "ReplicaUnreachable", Code::Unavailable),
         ] {
             assert_eq!(code(&Awaited::new(phase, reason, "")), wanted, "{phase} {reason}");
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, stream};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 use super::codec::Payload;
 use super::fan::{Event, Reader};
 use super::message::{self, Part};
-use super::open::{self, Ask, MAX_READERS, Refusal, WAIT};
+use super::open::{self, Ask, Lines, MAX_READERS, Refusal, WAIT};
 use super::{ending, metadata, relay};
 use crate::health::Awaited;
 use crate::server::SHUTDOWN;
@@ -57,14 +58,18 @@ impl DataStreamService for Streams {
     ) -> Result<Response<Self::StreamDataStream>, Status> {
         let asked = metadata::read(request.metadata()).map_err(Status::invalid_argument)?;
         let stream_id = request.get_ref().stream_id;
-        let job = open::find(&self.server, asked.job_id.as_deref()).map_err(refused)?;
-        let passed_on = request.metadata().contains_key(FORWARDED_NAME);
-        if let Some(address) = relay::elsewhere(&self.server, &job.name, passed_on) {
-            let place = relay::place(&self.server).map_err(refused)?;
-            return relay::grpc(&self.server, address, &job.name, request, place).await;
-        }
+        let job = open::find(&self.server, asked.job_id.as_deref())?;
         let ask = Ask { kind: ReaderKind::Grpc, earlier: asked.last, wait: asked.wait.unwrap_or(WAIT) };
-        let (reader, source) = open::open(&self.server, job, ask).await.map_err(refused)?;
+        let passed_on = request.metadata().contains_key(FORWARDED_NAME);
+        let said = (request.metadata().clone(), *request.get_ref());
+        let relay = |address, wait| -> BoxFuture<'static, _> {
+            let (server, job) = (Arc::clone(&self.server), job.name.clone());
+            Box::pin(relay::grpc(server, address, job, said.clone(), wait))
+        };
+        let (reader, source) = match open::open_anywhere(&self.server, &job, ask, passed_on, relay).await? {
+            Lines::Here(reader, source) => (reader, source),
+            Lines::There(relay) => return Ok(Response::new(relay.messages().boxed())),
+        };
         let job = reader.job();
         let part = message::part(&job.name, &job.spec, &source, stream_id).map_err(|streams| {
             let last = streams - 1;
@@ -94,16 +99,18 @@ fn messages(header: Bytes, reader: Reader, part: Part) -> impl Stream<Item = Res
     stream::iter([Ok(Payload { message: header, lost: 0 })]).chain(lines)
 }
 
-fn refused(refusal: Refusal) -> Status {
-    match &refusal {
-        Refusal::Unnamed(_) => Status::invalid_argument(refusal.to_string()),
-        Refusal::Full => Status::resource_exhausted(refusal.to_string()),
-        Refusal::NoLines(why) => status(why, None),
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match &refusal {
+            Refusal::Unnamed(_) => Self::invalid_argument(refusal.to_string()),
+            Refusal::Full => Self::resource_exhausted(refusal.to_string()),
+            Refusal::NoLines(why) => status(why, None),
+        }
     }
 }
 
 /// `why` in words, with its parts and the number of rows that the reader has lost in the trailers.
-fn status(why: &job::Awaited, lost: Option<u64>) -> Status {
+pub(super) fn status(why: &job::Awaited, lost: Option<u64>) -> Status {
     let mut trailers = MetadataMap::new();
     let words = [("focus-phase", Some(why.phase.to_owned())), ("focus-reason", Some(why.reason.clone()))];
     for (name, text) in words.into_iter().chain([("focus-lost-rows", lost.map(|lost| lost.to_string()))]) {
@@ -210,7 +217,7 @@ mod tests {
         {
             assert_eq!(status.metadata().get(name).and_then(|v| v.to_str().ok()), Some(value), "{name}");
         }
-        assert_eq!(refused(Refusal::Unnamed(2)).code(), Code::InvalidArgument);
-        assert_eq!(refused(Refusal::Full).code(), Code::ResourceExhausted);
+        assert_eq!(Status::from(Refusal::Unnamed(2)).code(), Code::InvalidArgument);
+        assert_eq!(Status::from(Refusal::Full).code(), Code::ResourceExhausted);
     }
 }

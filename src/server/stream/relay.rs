@@ -1,159 +1,266 @@
 //! Streams of jobs whose consumer is in another replica: passed on as they come from there. What is slow here makes
-//! that replica's reader fall behind, which drops and counts as for any other reader.
+//! that replica's reader fall behind, which drops and counts as for any other reader. A relay ends with that replica:
+//! who reads connects again, as it must when this one ends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::ws::Message;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use bytes::Buf;
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt, stream};
 use prost::Message as _;
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Endpoint;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::codec::Payload;
+use super::{ending, grpc, open};
 use crate::server::configure::Server;
-use crate::server::error::ApiError;
+use crate::server::error::PHASE;
 use crate::server::forward::{FORWARDED, FORWARDED_NAME, unreachable};
-use crate::server::replicas::Place;
+use crate::server::job::{Awaited, REPLICA};
+use crate::server::replicas::Alive;
+use crate::server::security::Connection;
 use crate::wire::panda::StreamDataRequest;
 
-/// How long the other replica may take to accept a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// Longest time for one message to a browser; a slower one is let go.
-const SEND_WITHIN: Duration = Duration::from_secs(30);
+/// How long the other replica may take for its first word beyond the time that the reader waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Largest message, bytes: as large as any that a replica sends.
 const MAX_MESSAGE: usize = 64 << 20;
+/// Bytes that may be on the way from the other replica, of one stream: what waits here for a slow reader is not in its
+/// place among the lines.
+const AHEAD: u32 = 256 << 10;
 /// The call.
 const STREAM_DATA: &str = "/pandadatastream.DataStreamService/StreamData";
+/// How a WebSocket's last message begins.
+const LAST: &str = r#"{"ended":"#;
+/// A phase that only the replica which says it is in: it takes its leave.
+const STOPPING: &str = "server";
 
-/// A connection to another replica's WebSocket.
-pub type Upstream = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-/// The address of the replica that has the consumer of the job of this id, when it is another one. A request that
-/// was passed on already is answered here.
-pub fn elsewhere(server: &Server, id: &str, passed_on: bool) -> Option<String> {
-    match server.jobs.place(id)? {
-        Place::There(address) if !passed_on => Some(address),
-        Place::There(_) | Place::Here | Place::Nowhere => None,
+/// The stream of `job` from the replica at `address`, for a reader with this `metadata`, who waits for its consumer.
+///
+/// # Errors
+/// What that replica refuses; None: it is gone, or has given the job away.
+pub async fn grpc(
+    server: Arc<Server>,
+    address: String,
+    job: String,
+    (metadata, request): (MetadataMap, StreamDataRequest),
+    wait: Duration,
+) -> Result<Relay, Option<Status>> {
+    let place = open::place(&server).map_err(|refusal| Some(refusal.into()))?;
+    let mut owner = Owner::new(Arc::clone(&server), job, address);
+    let endpoint = Endpoint::from_shared(owner.address.clone())
+        .map_err(|error| owner.gone(&error))?
+        .initial_stream_window_size(AHEAD)
+        .initial_connection_window_size(AHEAD);
+    let channel = endpoint.connect_with_connector(server.dialer.clone()).await;
+    let channel = channel.map_err(|error| owner.gone(&error))?;
+    let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    client.ready().await.map_err(|error| owner.gone(&error))?;
+    let mut request = Request::new(request);
+    *request.metadata_mut() = passed_on(&server, &owner.job, &metadata, wait).map_err(Some)?;
+    let path = axum::http::uri::PathAndQuery::from_static(STREAM_DATA);
+    let asked = timeout(wait + ANSWER_WITHIN, client.server_streaming(request, path, AsTheyCome));
+    let answer = tokio::select! {
+        answer = asked => answer.map_err(|late| owner.gone(&late))?,
+        why = owner.lost() => return Err(owner.gone(&why.reason)),
+    };
+    match answer {
+        Ok(answer) => Ok(Relay { messages: Some(answer.into_inner()), owner, _place: place }),
+        Err(status) if is_gone(&status) => Err(owner.gone(&status)),
+        Err(status) => Err(Some(status)),
     }
 }
 
-/// The stream of `job` from the replica at `address`; `place` is kept as long as it lasts.
-///
-/// # Errors
-/// What that replica answers, or that it does not.
-pub async fn grpc(
+/// What a reader says, as it is said to another replica.
+fn passed_on(
     server: &Server,
-    address: String,
     job: &str,
-    request: Request<StreamDataRequest>,
-    place: OwnedSemaphorePermit,
-) -> Result<Response<BoxStream<'static, Result<Payload, Status>>>, Status> {
-    let gone = |error: &dyn std::fmt::Display| {
-        tracing::debug!(job, %error, "the replica with the job's consumer does not answer");
-        Status::unavailable(unreachable().message)
-    };
-    let endpoint = Endpoint::from_shared(address).map_err(|error| gone(&error))?;
-    let channel = endpoint.connect_timeout(CONNECT_WITHIN).connect().await.map_err(|error| gone(&error))?;
-    let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
-    client.ready().await.map_err(|error| gone(&error))?;
-    let (mut metadata, _, asked) = request.into_parts();
-    let name =
-        |text: &str| MetadataValue::try_from(text).map_err(|_| Status::internal("a name is not ASCII"));
-    metadata.insert(FORWARDED_NAME, name(server.shared.replicas.own())?);
-    metadata.insert("job-id", name(job)?);
-    let mut passed_on = Request::new(asked);
-    *passed_on.metadata_mut() = metadata;
-    let path = axum::http::uri::PathAndQuery::from_static(STREAM_DATA);
-    let answer = client.server_streaming(passed_on, path, AsTheyCome).await?;
-    Ok(answer.map(|messages| {
-        stream::unfold((messages, place), |(mut messages, place)| async move {
-            Some((messages.next().await?, (messages, place)))
+    metadata: &MetadataMap,
+    wait: Duration,
+) -> Result<MetadataMap, Status> {
+    let mut passed_on = MetadataMap::new();
+    for name in ["authorization", "last"] {
+        if let Some(value) = metadata.get(name) {
+            passed_on.insert(name, value.clone());
+        }
+    }
+    let wait = format!("{}ms", wait.as_millis());
+    for (name, text) in
+        [(FORWARDED_NAME, server.shared.replicas.own()), ("job-id", job), ("wait", wait.as_str())]
+    {
+        let value = MetadataValue::try_from(text).map_err(|_| Status::internal("a name is not ASCII"))?;
+        passed_on.insert(name, value);
+    }
+    Ok(passed_on)
+}
+
+/// Whether it is not the job's end that `status` tells of but the replica's, before a stream has begun.
+fn is_gone(status: &Status) -> bool {
+    match status.metadata().get(PHASE.as_str()) {
+        Some(phase) => phase == REPLICA || phase == STOPPING,
+        // Made here, of a connection that broke.
+        None => std::error::Error::source(status).is_some() || status.code() == Code::Unknown,
+    }
+}
+
+/// A gRPC stream of another replica.
+pub struct Relay {
+    messages: Option<Streaming<Payload>>,
+    owner: Owner,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Relay {
+    /// Its messages, and at last the status that ends it.
+    pub fn messages(self) -> impl Stream<Item = Result<Payload, Status>> {
+        stream::unfold(self, |mut relay| async move {
+            let next = relay.next().await?;
+            if next.is_err() {
+                relay.messages = None;
+            }
+            Some((next, relay))
         })
-        .boxed()
-    }))
+    }
+
+    async fn next(&mut self) -> Option<Result<Payload, Status>> {
+        let messages = self.messages.as_mut()?;
+        let next = tokio::select! {
+            next = messages.message() => next,
+            why = self.owner.lost() => return Some(Err(grpc::status(&why, None))),
+        };
+        Some(match next {
+            Ok(Some(payload)) => Ok(payload),
+            Ok(None) => {
+                let trailers = messages.trailers().await.ok().flatten().unwrap_or_default();
+                Err(last_word(Status::from_header_map(&trailers.into_headers())))
+            }
+            Err(status) => Err(last_word(Some(status))),
+        })
+    }
+}
+
+/// The status of another replica; where that has not said why it ends, that it is gone.
+fn last_word(status: Option<Status>) -> Status {
+    let told = status.filter(|status| status.metadata().contains_key(PHASE.as_str()));
+    told.unwrap_or_else(|| grpc::status(&unreachable(), None))
+}
+
+/// The replica that has a job's consumer.
+struct Owner {
+    server: Arc<Server>,
+    job: String,
+    address: String,
+    replicas: watch::Receiver<Alive>,
+}
+
+impl Owner {
+    fn new(server: Arc<Server>, job: String, address: String) -> Self {
+        let replicas = server.shared.replicas.changes();
+        Self { server, job, address, replicas }
+    }
+
+    /// Logs that it does not answer.
+    fn gone<T>(&self, error: &dyn std::fmt::Display) -> Option<T> {
+        let (job, address) = (&self.job, &self.address);
+        tracing::debug!(job, address, %error, "the replica with the job's consumer does not answer");
+        None
+    }
+
+    /// Why nothing more is to be had of it, as soon as it no longer has the consumer or this replica ends: a machine
+    /// that is lost breaks no connection.
+    async fn lost(&mut self) -> Awaited {
+        loop {
+            tokio::select! {
+                () = self.server.stop.cancelled() => return ending::stopping(),
+                // The sender lives as long as this replica.
+                _ = self.replicas.changed() => {}
+            }
+            let elsewhere = open::elsewhere(&self.server, &self.job);
+            // Of a job that is gone the other replica tells.
+            if self.server.jobs.place(&self.job).is_some() && elsewhere.as_deref() != Some(&*self.address) {
+                return unreachable();
+            }
+        }
+    }
 }
 
 /// The WebSocket of the replica at `address` for `path`, with the client's own token.
 ///
 /// # Errors
-/// 404, with the reason, when that replica does not answer.
-pub async fn connect(
-    server: &Server,
-    address: &str,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<Upstream, ApiError> {
-    let gone = || ApiError::NoConsumer(unreachable());
-    let url = format!("{}{path}", address.replacen("http", "ws", 1));
-    let mut request = url.into_client_request().map_err(|_| gone())?;
-    let own = HeaderValue::from_str(server.shared.replicas.own()).map_err(|_| gone())?;
+/// None: that replica is gone, or does not take it.
+pub async fn websocket(
+    server: Arc<Server>,
+    address: String,
+    job: String,
+    (path, headers): (String, HeaderMap),
+) -> Result<Upstream, Option<Awaited>> {
+    let place = open::place(&server).map_err(|refusal| Some(refusal.into()))?;
+    let owner = Owner::new(Arc::clone(&server), job, address);
+    let address: Uri = owner.address.parse().map_err(|error| owner.gone(&error))?;
+    let url = format!("ws{}{path}", owner.address.strip_prefix("http").unwrap_or_default());
+    let mut request = url.into_client_request().map_err(|error| owner.gone(&error))?;
+    let own = HeaderValue::from_str(server.shared.replicas.own()).map_err(|error| owner.gone(&error))?;
     request.headers_mut().insert(FORWARDED, own);
     if let Some(token) = headers.get(header::AUTHORIZATION) {
         request.headers_mut().insert(header::AUTHORIZATION, token.clone());
     }
-    match timeout(CONNECT_WITHIN, connect_async(request)).await {
-        Ok(Ok((upstream, _))) => Ok(upstream),
-        Ok(Err(error)) => {
-            tracing::debug!(address, %error, "the replica with the job's consumer does not take a WebSocket");
-            Err(gone())
-        }
-        Err(_) => Err(gone()),
+    let connection = server.dialer.dial(address).await.map_err(|error| owner.gone(&error))?;
+    match timeout(ANSWER_WITHIN, client_async(request, connection)).await {
+        Ok(Ok((socket, _))) => Ok(Upstream { socket, owner, _place: place }),
+        Ok(Err(error)) => Err(owner.gone(&error)),
+        Err(late) => Err(owner.gone(&late)),
     }
 }
 
-/// Passes messages on, both ways, until one side ends; `place` is kept as long.
-pub async fn websocket(mut upstream: Upstream, mut client: WebSocket, place: OwnedSemaphorePermit) {
-    loop {
-        tokio::select! {
-            from_there = upstream.next() => {
-                let Some(Ok(message)) = from_there else { break };
-                let Some(message) = downstream(message) else { continue };
-                let end = matches!(message, Message::Close(_));
-                let sent = timeout(SEND_WITHIN, client.send(message)).await;
-                if end || !matches!(sent, Ok(Ok(()))) {
-                    break;
+/// A WebSocket of another replica.
+pub struct Upstream {
+    socket: WebSocketStream<Connection>,
+    owner: Owner,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What another replica tells a WebSocket's client.
+pub enum Told {
+    /// A message.
+    Message(Message),
+    /// The last one.
+    Last(Message),
+    /// That it is gone.
+    Gone(Awaited),
+}
+
+impl Upstream {
+    /// The next thing that it tells. Nothing is lost when this is dropped before it is done.
+    pub async fn next(&mut self) -> Told {
+        loop {
+            let next = tokio::select! {
+                next = self.socket.next() => next,
+                why = self.owner.lost() => return Told::Gone(why),
+            };
+            return match next {
+                Some(Ok(tungstenite::Message::Text(text))) => {
+                    let message = Message::Text(text.as_str().into());
+                    if text.starts_with(LAST) { Told::Last(message) } else { Told::Message(message) }
                 }
-            }
-            // A client has nothing to say but that it lives or leaves.
-            from_client = client.next() => match from_client {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => break,
-                Some(Ok(_)) => {}
-            },
+                Some(Ok(tungstenite::Message::Binary(bytes))) => Told::Message(Message::Binary(bytes)),
+                // Meant for this replica, and answered by the library.
+                Some(Ok(
+                    tungstenite::Message::Ping(_)
+                    | tungstenite::Message::Pong(_)
+                    | tungstenite::Message::Frame(_),
+                )) => continue,
+                Some(Ok(tungstenite::Message::Close(_)) | Err(_)) | None => Told::Gone(unreachable()),
+            };
         }
     }
-    let _ = timeout(CONNECT_WITHIN, upstream.close(None)).await;
-    let _ = timeout(CONNECT_WITHIN, client.send(Message::Close(None))).await;
-    drop(place);
-}
-
-/// What a message of another replica is to the client; None: it was only for this replica.
-fn downstream(message: tungstenite::Message) -> Option<Message> {
-    Some(match message {
-        tungstenite::Message::Text(text) => Message::Text(text.as_str().into()),
-        tungstenite::Message::Binary(bytes) => Message::Binary(bytes),
-        tungstenite::Message::Ping(bytes) => Message::Ping(bytes),
-        tungstenite::Message::Close(_) => Message::Close(None),
-        tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => return None,
-    })
-}
-
-/// A place among the readers.
-///
-/// # Errors
-/// When all are taken.
-pub fn place(server: &Server) -> Result<OwnedSemaphorePermit, super::open::Refusal> {
-    Arc::clone(&server.readers).try_acquire_owned().map_err(|_| super::open::Refusal::Full)
 }
 
 /// Writes requests as prost does and reads messages as they are.
@@ -191,5 +298,45 @@ impl Decoder for AsTheyCome {
         let whole = buffer.remaining();
         // How many rows were lost is in the message itself.
         Ok(Some(Payload { message: buffer.copy_to_bytes(whole), lost: 0 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_gone_is_told_from_a_job_that_is() {
+        let told = |phase: &'static str| grpc::status(&Awaited::new(phase, "Reason", "words"), None);
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        for (status, gone) in [
+            (told("replica"), true),
+            (told("server"), true),
+            (told("finished"), false),
+            (told("queue"), false),
+            (Status::invalid_argument("wait must be"), false),
+            (Status::not_found("no stream 3"), false),
+            (broken, true),
+        ] {
+            assert_eq!(is_gone(&status), gone, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_is_the_other_replica_s_or_that_it_is_gone() {
+        let why = Awaited::new("finished", "Completed", "the end");
+        let mut trailers = axum::http::HeaderMap::new();
+        grpc::status(&why, Some(7)).add_header(&mut trailers).expect("trailers");
+        let told = last_word(Status::from_header_map(&trailers));
+        assert_eq!((told.code(), told.message()), (Code::Ok, "Completed: the end"));
+        assert_eq!(told.metadata().get("focus-lost-rows").and_then(|v| v.to_str().ok()), Some("7"));
+        for silent in [None, Some(Status::internal("h2"))] {
+            let told = last_word(silent);
+            assert_eq!(told.code(), Code::Unavailable);
+            assert_eq!(
+                told.metadata().get("focus-reason").and_then(|v| v.to_str().ok()),
+                Some("ReplicaUnreachable")
+            );
+        }
     }
 }

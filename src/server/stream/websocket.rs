@@ -6,16 +6,18 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{OriginalUri, Path, Query, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
+use futures::future::BoxFuture;
 use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, Interval, interval, timeout};
 
 use super::fan::{Event, Reader};
-use super::open::{self, Ask, Refusal, WAIT};
+use super::open::{self, Ask, Lines, Refusal, WAIT};
+use super::relay::{Told, Upstream};
 use super::{ending, metadata, relay};
 use crate::server::answer;
 use crate::server::configure::Server;
@@ -53,7 +55,7 @@ pub async fn handle(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
     query: Result<Query<StreamQuery>, QueryRejection>,
-    uri: Uri,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -61,19 +63,15 @@ pub async fn handle(
     let earlier = metadata::parse_last(query.last.as_deref()).map_err(ApiError::Rule)?;
     let wait = query.wait.map(|wait| parse_wait(Some(&wait))).transpose().map_err(ApiError::Rule)?;
     let upgrade = upgrade.map_err(|rejection| ApiError::Rule(rejection.body_text()))?;
-    let job = open::find(&server, Some(&id)).map_err(|refusal| ApiError::NoConsumer(in_words(refusal)))?;
+    let job = open::find(&server, Some(&id)).map_err(|refusal| ApiError::NoConsumer(refusal.into()))?;
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
-    if let Some(address) = relay::elsewhere(&server, &job.name, headers.contains_key(FORWARDED)) {
-        let place = relay::place(&server).map_err(|refusal| ApiError::NoConsumer(in_words(refusal)))?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let upstream = relay::connect(&server, &address, path, &headers).await?;
-        return Ok(upgrade.on_upgrade(move |socket| relay::websocket(upstream, socket, place)));
-    }
     let ask = Ask { kind: ReaderKind::WebSocket, earlier, wait: wait.unwrap_or(WAIT) };
-    Ok(upgrade.on_upgrade(move |socket| async move { stream(server, job, ask, socket).await }))
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    Ok(upgrade
+        .on_upgrade(move |socket| async move { stream(server, job, ask, (path, headers), socket).await }))
 }
 
-async fn stream(server: Arc<Server>, job: Arc<Job>, ask: Ask, socket: WebSocket) {
+async fn stream(server: Arc<Server>, job: Arc<Job>, ask: Ask, said: (String, HeaderMap), socket: WebSocket) {
     let (sink, mut from_client) = socket.split();
     let mut client = Client(sink);
     let silent_since = async {
@@ -85,19 +83,22 @@ async fn stream(server: Arc<Server>, job: Arc<Job>, ask: Ask, socket: WebSocket)
             }
         }
     };
+    let passed_on = said.1.contains_key(FORWARDED);
+    let relay = |address, _| -> BoxFuture<'static, _> {
+        Box::pin(relay::websocket(Arc::clone(&server), address, job.name.clone(), said.clone()))
+    };
     let told = async {
         // The reader keeps its place until the client has been told all.
-        let (why, _reader) = match open::open(&server, job, ask).await {
-            Ok((mut reader, source)) => {
-                let job = reader.job();
+        match open::open_anywhere(&server, &job, ask, passed_on, relay).await {
+            Ok(Lines::Here(mut reader, source)) => {
                 let metadata = answer::metadata(&job.name, &job.spec, &source, &server.stream);
                 client.text(json!(metadata).to_string()).await?;
-                (client.lines(&mut reader).await?, Some(reader))
+                let why = client.lines(&mut reader).await?;
+                client.last(&why).await
             }
-            Err(refusal) => (in_words(refusal), None),
-        };
-        client.text(ending::json(&why).to_string()).await?;
-        client.send(Message::Close(None)).await
+            Ok(Lines::There(mut upstream)) => client.relayed(&mut upstream).await,
+            Err(why) => client.last(&why).await,
+        }
     };
     tokio::select! {
         () = silent_since => {}
@@ -113,14 +114,7 @@ impl Client {
     async fn lines(&mut self, reader: &mut Reader) -> Result<Awaited, Gone> {
         let mut ping = interval(PING);
         loop {
-            let event = tokio::select! {
-                event = reader.next() => event,
-                _ = ping.tick() => {
-                    self.send(Message::Ping(Default::default())).await?;
-                    continue;
-                }
-            };
-            match event {
+            match self.while_pinged(&mut ping, reader.next()).await? {
                 Event::Line { item, lost } => {
                     if lost > 0 {
                         self.text(json!({ "lost": lost }).to_string()).await?;
@@ -132,6 +126,42 @@ impl Client {
         }
     }
 
+    /// Each message of another replica, to the last.
+    async fn relayed(&mut self, upstream: &mut Upstream) -> Result<(), Gone> {
+        let mut ping = interval(PING);
+        loop {
+            match self.while_pinged(&mut ping, upstream.next()).await? {
+                Told::Message(message) => self.send(message).await?,
+                Told::Last(message) => {
+                    self.send(message).await?;
+                    return self.send(Message::Close(None)).await;
+                }
+                Told::Gone(why) => return self.last(&why).await,
+            }
+        }
+    }
+
+    /// What `news` brings; meanwhile the client is asked whether it lives.
+    async fn while_pinged<T>(
+        &mut self,
+        ping: &mut Interval,
+        news: impl Future<Output = T>,
+    ) -> Result<T, Gone> {
+        tokio::pin!(news);
+        loop {
+            tokio::select! {
+                news = &mut news => return Ok(news),
+                _ = ping.tick() => self.send(Message::Ping(Default::default())).await?,
+            }
+        }
+    }
+
+    /// Why there is no more, and the end of the connection.
+    async fn last(&mut self, why: &Awaited) -> Result<(), Gone> {
+        self.text(ending::json(why).to_string()).await?;
+        self.send(Message::Close(None)).await
+    }
+
     async fn text(&mut self, text: String) -> Result<(), Gone> {
         self.send(Message::Text(Utf8Bytes::from(text))).await
     }
@@ -141,9 +171,11 @@ impl Client {
     }
 }
 
-fn in_words(refusal: Refusal) -> Awaited {
-    match refusal {
-        Refusal::NoLines(why) => why,
-        Refusal::Unnamed(_) | Refusal::Full => Awaited::new("server", "TooManyReaders", refusal.to_string()),
+impl From<Refusal> for Awaited {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoLines(why) => why,
+            Refusal::Unnamed(_) | Refusal::Full => Self::new("server", "TooManyReaders", refusal.to_string()),
+        }
     }
 }
