@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use args::Args;
+pub(crate) use job::line_bytes;
 
 use crate::broker::consume::Broker;
 use crate::{health, shutdown, telemetry};
