@@ -37,16 +37,16 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Line `index` is being published.
-    fn note(&self, index: u64) {
-        let now = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.slot(index).store(now, Ordering::Relaxed);
+    /// Line `index` is published at `now`.
+    fn note(&self, index: u64, now: Instant) {
+        let micros = (now - self.origin).as_micros();
+        self.slot(index).store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// How long ago line `index` was published.
-    pub fn since(&self, index: u64) -> Duration {
+    /// How long before `now` line `index` was published.
+    pub fn since(&self, index: u64, now: Instant) -> Duration {
         let then = Duration::from_micros(self.slot(index).load(Ordering::Relaxed));
-        self.origin.elapsed().saturating_sub(then)
+        (now - self.origin).saturating_sub(then)
     }
 
     fn slot(&self, index: u64) -> &AtomicU64 {
@@ -118,8 +118,9 @@ impl Publisher {
             }
             message.clear();
             lines.frame(index).encode(&mut message)?;
-            self.lag.add(index as usize, due.elapsed());
-            self.job.clock.note(index);
+            let now = Instant::now();
+            self.lag.add(index as usize, now - due);
+            self.job.clock.note(index, now);
             self.send(&message).await?;
         }
         Ok(published)
@@ -141,16 +142,16 @@ impl Publisher {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_clock_tells_how_long_ago() {
+    #[test]
+    fn the_clock_tells_how_long_ago() {
         let clock = Clock::default();
+        let at = |millis| clock.origin + Duration::from_millis(millis);
         for (index, millis) in [(0, 5), (1, 10), (REMEMBERED as u64, 20)] {
-            clock.note(index);
-            tokio::time::advance(Duration::from_millis(millis)).await;
-            assert_eq!(clock.since(index), Duration::from_millis(millis));
+            clock.note(index, at(millis));
+            assert_eq!(clock.since(index, at(millis + 3)), Duration::from_millis(3));
         }
+        assert_eq!(clock.since(1, at(40)), Duration::from_millis(30));
         // The slot of line 0 has been taken.
-        assert_eq!(clock.since(0), Duration::from_millis(20));
-        assert_eq!(clock.since(1), Duration::from_millis(30));
+        assert_eq!(clock.since(0, at(40)), Duration::from_millis(20));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::http::uri::PathAndQuery;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
@@ -94,7 +95,7 @@ impl Reader {
             tally.told_lost += u64::try_from(message.lost_rows.unwrap_or(0))?;
             for (index, bytes) in message.row_index.iter().zip(&message.main_data) {
                 let index = u64::try_from(*index)?;
-                self.shared.latency.add(self.number, self.job.clock.since(index));
+                self.shared.latency.add(self.number, self.job.clock.since(index, Instant::now()));
                 let further = tally.take(index, is_whole(bytes, length, index));
                 self.shared.passed.fetch_add(further, Ordering::Relaxed);
             }
