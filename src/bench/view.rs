@@ -22,22 +22,7 @@ pub fn request(options: &Streams) -> Value {
 
 /// The header of the analyzer of `job`.
 pub fn header(job: &FocusJob, source: &AnalyzerSource) -> Frame {
-    let spec = &job.spec;
-    let header = Header {
-        job_uid: job.uid().unwrap_or_default(),
-        sample_rate_hz: source.sample_rate_hz,
-        source_channels: source.channels,
-        dx_m: source.dx_meters,
-        fiber_start_m: source.fiber_start_meters,
-        channel_min: spec.channels.min,
-        channel_max: spec.channels.max,
-        frequencies_hz: view::frequencies(spec, source.sample_rate_hz),
-        nfft: spec.nfft_selection,
-        lines_dt_s: view::lines_dt(spec, source.sample_rate_hz),
-        dtype: source.dtype.clone(),
-        source_description: "focus bench".to_owned(),
-        analyzer: concat!("focus bench ", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
+    let header = Header::of(&job.uid().unwrap_or_default(), &job.spec, source);
     Frame { kind: Some(Kind::Header(header)) }
 }
 
