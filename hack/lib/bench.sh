@@ -24,7 +24,7 @@ leave() {
     if [ "$made_crds" = yes ]; then kubectl delete -f "$ROOT/crds" --ignore-not-found --timeout=60s >/dev/null; fi
     if [ -d "$work/database" ]; then database clean >/dev/null; fi
     if [ "$status" -ne 0 ]; then
-        tail -n 20 "$work"/*.log 2>/dev/null | grep -v '"level":"INFO"' >&2
+        grep -h -E '"level":"(WARN|ERROR)"' "$work"/{server,operator}.log 2>/dev/null | tail -n 20 >&2
     fi
     rm -rf "$work"
     exit "$status"
