@@ -48,12 +48,14 @@ enum Command {
     /// Each job is ended by `DELETE job` after --hold, so start the server with enough windows: rate times the seconds
     /// that a job lives. Times count from the moment when the request was due. The floor, a bare ConfigMap (and with
     /// --mongodb-uri a bare insert), is measured all the while. Exits 1 when a request failed or a limit is passed.
+    #[command(args_override_self = true)]
     Configure(args::Configure),
     /// Lines of many jobs, from the queues to gRPC readers.
     ///
     /// Configures --jobs jobs, lets --readers readers read each, and publishes each line when it is due, as
     /// the jobs' analyzers would. Every reader checks the number and the content of every line. Exits 1 when a line was
     /// lost, spoiled or came twice, or a limit is passed.
+    #[command(args_override_self = true)]
     Streams(args::Streams),
 }
 

@@ -262,7 +262,8 @@ fn enter_times(options: &Streams, lag: &Spread, shared: &Readers, report: &mut R
 
 /// Enters how much memory a job takes and whether that is flat, once each job has as many lines as its display has.
 fn enter_memory(options: &Streams, idle: f64, looks: &[Look], report: &mut Report) {
-    let full = f64::from(options.display) + options.sample.as_secs_f64();
+    // Twice as long, so that a display that lags behind is full too.
+    let full = 2.0 * f64::from(options.display);
     let looks: Vec<Look> = looks.iter().copied().filter(|look| look.at >= full).collect();
     let Some(trend) = memory::trend(&looks) else {
         report.notes.push(format!(
