@@ -7,7 +7,7 @@ IMAGE ?= focus-operator.io/focus:dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CRDS := focusjobs analyzerpools
 
-.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart doc unit e2e cluster cluster-down image bench deny setup clean
+.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart check-alerts doc unit e2e cluster cluster-down image bench deny setup clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,23 +28,28 @@ lint: ## rustfmt and clippy, warnings denied
 doc: ## The API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
-generate: ## Write crds/ from src/api, and what is made of the chart
+generate: ## Write crds/ and the metrics' reference from the code, the dashboards, and what is made of the chart
 	cargo build --locked
 	@for crd in $(CRDS); do $(TARGET)/debug/focus crd $$crd > crds/$$crd.yaml; echo "wrote crds/$$crd.yaml"; done
+	@hack/metrics-reference generate $(TARGET)/debug/focus
 	@hack/chart generate
 
-check-generated: ## Fail when crds/ is not what src/api makes, or a file not what the chart makes
+check-generated: ## Fail when crds/, the metrics' reference, a dashboard or a file made of the chart is stale
 	@for crd in $(CRDS); do \
 	  $(TARGET)/debug/focus crd $$crd | diff -u crds/$$crd.yaml - \
 	    || { echo "crds/$$crd.yaml is stale: run 'make generate' and commit" >&2; exit 1; }; \
 	done; echo "crds/ is fresh"
+	@hack/metrics-reference fresh $(TARGET)/debug/focus
 	@hack/chart fresh
 
-generate-chart: ## Write what is made of the chart: its README and definitions, golden renders, deploy/
+generate-chart: ## Write what is made of the chart: its README, definitions and dashboards, golden renders, deploy/
 	@hack/chart generate
 
 check-chart: ## Lint the chart with Helm 4 and 3, and check its renders and deploy/ by the schemas of Kubernetes
 	@hack/chart check
+
+check-alerts: ## Check the chart's alerts and test them by promtool
+	@hack/alerts
 
 unit: ## Unit tests alone: no cluster needed
 	cargo test --locked --lib --bins

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bench;
 pub mod broker;
 pub mod health;
+pub mod metrics_reference;
 pub mod operator;
 pub mod picture;
 pub mod probe;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use focus_operator::{analyzer, api, bench, operator, picture, probe, server, setup, telemetry};
+use focus_operator::{
+    analyzer, api, bench, metrics_reference, operator, picture, probe, server, setup, telemetry,
+};
 
 /// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.
 const LOG: &str = "info,lapin::channel=off";
@@ -34,6 +36,8 @@ enum Role {
     Source(SourceArgs),
     /// Prints the CustomResourceDefinitions as YAML.
     Crd(CrdArgs),
+    /// Prints the reference of all metrics as Markdown.
+    Metrics,
     /// What the Helm chart's hooks do: applies the first AnalyzerPool, deletes all jobs.
     Setup(setup::Args),
 }
@@ -79,6 +83,10 @@ async fn main() -> ExitCode {
         Role::Picture(args) => picture::run(args).await.map(|()| ExitCode::SUCCESS),
         Role::Source(args) => print_source(&args).map(|()| ExitCode::SUCCESS),
         Role::Crd(args) => print_crds(args.plural.as_deref()).map(|()| ExitCode::SUCCESS),
+        Role::Metrics => metrics_reference::markdown().map(|text| {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }),
         Role::Setup(args) => {
             telemetry::init("warn");
             setup::run(args).await.map(|()| ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 
 use std::io::IsTerminal;
 
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tracing::{Level, Metadata};
@@ -37,9 +38,17 @@ fn tells_secrets(line: &Metadata<'_>) -> bool {
 /// # Errors
 /// When metrics of these names are there already.
 pub fn describe_process(registry: &Registry, role: &str) -> prometheus::Result<()> {
-    let build =
-        IntGaugeVec::new(Opts::new("focus_build_info", "1, labelled with what runs."), &["version", "role"])?;
+    let build = Opts::new("focus_build_info", "Always 1; its labels tell what runs.");
+    let build = register(registry, IntGaugeVec::new(build, &["version", "role"])?)?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
-    registry.register(Box::new(build))?;
     registry.register(Box::new(ProcessCollector::for_self()))
+}
+
+/// Adds `metric` to `registry`, and gives it back to be counted with.
+///
+/// # Errors
+/// When a metric of its name is there already.
+pub fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }

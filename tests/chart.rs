@@ -6,9 +6,16 @@
 mod common;
 mod chart {
     pub mod alone;
+    pub mod connected;
+    pub mod inside;
     pub mod installed;
     pub mod kustomize;
+    pub mod network;
+    pub mod notes;
+    pub mod render;
+    pub mod restricted;
     pub mod rights;
     pub mod setup;
+    pub mod stream;
     pub mod tools;
 }

@@ -86,6 +86,10 @@ build_image_tool() {
     built image env CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o
 }
 
+build_dashboards() {
+    built dashboards env CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o
+}
+
 build_pause() { built pause ./build; }
 
 need_toolchain() {

@@ -3,7 +3,7 @@
 # belongs to a checkout that is gone: RUN tells what there is.
 
 # In the order in which they end: who would start something goes first.
-PARTS=(kubelet kube-proxy coredns kube-scheduler kube-controller-manager containerd kube-apiserver etcd rabbitmq epmd)
+PARTS=(kubelet kube-proxy network-policies coredns kube-scheduler kube-controller-manager containerd kube-apiserver etcd rabbitmq epmd)
 
 # owner_state prints the state folder of the machine's cluster, if there is one.
 owner_state() { sed -n 1p "$RUN/owner" 2>/dev/null || true; }

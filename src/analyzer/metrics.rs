@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 
-use crate::telemetry;
+use crate::telemetry::{self, register};
 
 /// The analyzer's metrics; clones count together.
 #[derive(Clone)]
@@ -28,38 +28,36 @@ impl Metrics {
     /// When two metrics have the same name, which is a mistake in this file.
     pub fn new() -> prometheus::Result<(Self, Registry)> {
         let registry = Registry::new();
+        let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help)?);
         let metrics = Self {
-            published: IntCounter::new(
-                "focus_analyzer_lines_published_total",
-                "Lines that the broker has confirmed.",
-            )?,
-            dropped: IntCounter::new(
+            published: counter("focus_analyzer_lines_published_total", "Lines that the broker confirmed.")?,
+            dropped: counter(
                 "focus_analyzer_lines_dropped_total",
                 "Lines given up because the broker was away or slow, or the processor too slow.",
             )?,
-            skipped: IntCounter::new(
+            skipped: counter(
                 "focus_analyzer_lines_skipped_total",
                 "The part of focus_analyzer_lines_dropped_total that the processor was too slow for.",
             )?,
-            reconnects: IntCounter::new(
+            reconnects: counter(
                 "focus_analyzer_reconnects_total",
                 "Attempts to reach the broker after the first.",
             )?,
-            waiting_bytes: IntGauge::new(
-                "focus_analyzer_waiting_bytes",
-                "Bytes of lines that wait for the broker.",
+            waiting_bytes: register(
+                &registry,
+                IntGauge::new("focus_analyzer_waiting_bytes", "Bytes of lines that wait for the broker.")?,
             )?,
-            compute: Histogram::with_opts(
-                HistogramOpts::new("focus_analyzer_line_compute_seconds", "Time to compute a line.")
+            compute: register(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "focus_analyzer_line_compute_seconds",
+                        "How long a line took to compute.",
+                    )
                     .buckets(vec![1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0]),
+                )?,
             )?,
         };
-        registry.register(Box::new(metrics.published.clone()))?;
-        registry.register(Box::new(metrics.dropped.clone()))?;
-        registry.register(Box::new(metrics.skipped.clone()))?;
-        registry.register(Box::new(metrics.reconnects.clone()))?;
-        registry.register(Box::new(metrics.waiting_bytes.clone()))?;
-        registry.register(Box::new(metrics.compute.clone()))?;
         telemetry::describe_process(&registry, "analyzer")?;
         Ok((metrics, registry))
     }

@@ -11,7 +11,7 @@ mod error;
 mod flight;
 mod geometry;
 mod lines;
-mod metrics;
+pub mod metrics;
 mod outbox;
 mod publish;
 mod readiness;

@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::error::Error;
 use super::memory::Memory;
-use super::metrics::Metrics;
+use super::metrics::{
+    CREATE_POD, Call, DELETE_JOB, DELETE_POD, GET_POD, Metrics, Outcome, PATCH_JOB, UPDATE_STATUS,
+};
 use super::plan::Action;
 use crate::api::names::{self, FINALIZER};
 use crate::api::{FocusJob, FocusJobStatus};
@@ -98,16 +100,18 @@ impl Writer {
             json!({"metadata": {"resourceVersion": job.resource_version(), "finalizers": finalizers}});
         let (api, name, params) = (self.jobs(job), job.name_any(), PatchParams::default());
         let patch = Patch::Merge(&patch);
-        let patched =
-            self.call(job, doing, ("patch", "focusjobs"), api.patch(&name, &params, &patch)).await?;
+        let patched = self.call(job, doing, PATCH_JOB, api.patch(&name, &params, &patch)).await?;
         self.remember(patched);
         Ok(())
     }
 
     async fn create_pod(&self, job: &FocusJob, pod: Pod) -> Result<(), Error> {
         let (api, params) = (self.pods(job), PostParams::default());
-        match self.call(job, "creating the analyzer pod", ("create", "pods"), api.create(&params, &pod)).await
-        {
+        let create = api.create(&params, &pod);
+        let created = self.call(job, "creating the analyzer pod", CREATE_POD, create).await;
+        let refused = created.as_ref().err().and_then(Error::refusal);
+        self.memory.update(&uid(job), |memory| memory.refused = refused);
+        match created {
             Ok(created) => {
                 self.show(job, Some(created));
                 Ok(())
@@ -119,8 +123,8 @@ impl Writer {
     }
 
     async fn find_existing(&self, job: &FocusJob, name: &str) -> Result<(), Error> {
-        let found = tokio::time::timeout(ANSWER_WITHIN, self.pods(job).get_opt(name)).await;
-        let found = outcome(job, "looking at the pod that is in the way", found)?;
+        let (api, doing) = (self.pods(job), "looking at the pod that is in the way");
+        let found = self.call(job, doing, GET_POD, api.get_opt(name)).await?;
         self.show(job, found);
         Ok(())
     }
@@ -137,7 +141,7 @@ impl Writer {
         let params = DeleteParams { preconditions, grace_period_seconds: Some(1), ..DeleteParams::default() };
         let api = self.pods(job);
         let deleted =
-            self.call(job, "deleting the analyzer pod", ("delete", "pods"), api.delete(name, &params)).await;
+            self.call(job, "deleting the analyzer pod", DELETE_POD, api.delete(name, &params)).await;
         match deleted {
             // It is gone, or another has taken its name.
             Err(Error::Conflict { .. }) => Ok(()),
@@ -152,10 +156,7 @@ impl Writer {
         let preconditions = Some(Preconditions { uid: job.uid(), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
         let (api, name) = (self.jobs(job), job.name_any());
-        match self
-            .call(job, "deleting the finished job", ("delete", "focusjobs"), api.delete(&name, &params))
-            .await
-        {
+        match self.call(job, "deleting the finished job", DELETE_JOB, api.delete(&name, &params)).await {
             Err(Error::Api { source, .. }) if is_status(&source, 404) => Ok(()),
             other => other.map(drop),
         }
@@ -173,7 +174,7 @@ impl Writer {
         updated.metadata = latest.metadata.clone();
         let (api, name, params) = (self.jobs(job), job.name_any(), PostParams::default());
         let call = api.replace_status(&name, &params, &updated);
-        let written = self.call(job, "writing the status", ("update", "focusjobs/status"), call).await?;
+        let written = self.call(job, "writing the status", UPDATE_STATUS, call).await?;
         self.remember(written);
         Ok(())
     }
@@ -184,16 +185,18 @@ impl Writer {
         self.memory.update(&uid, |memory| memory.written = Some(Arc::new(written)));
     }
 
-    /// Makes one write, within its time, and counts it.
+    /// Makes one call, within its time, and counts it.
     async fn call<T>(
         &self,
         job: &FocusJob,
         doing: &'static str,
-        (verb, resource): (&str, &str),
+        call: Call,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
-        self.metrics.api_writes.with_label_values(&[verb, resource]).inc();
-        outcome(job, doing, tokio::time::timeout(ANSWER_WITHIN, request).await)
+        let begun = self.metrics.api.begun(call);
+        let answer = tokio::time::timeout(ANSWER_WITHIN, request).await;
+        self.metrics.api.ended(call, begun, Outcome::of(answer.as_ref().ok()));
+        outcome(job, doing, answer)
     }
 
     fn jobs(&self, job: &FocusJob) -> Api<FocusJob> {

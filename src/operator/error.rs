@@ -48,6 +48,20 @@ impl Error {
     pub const REASONS: [&'static str; 6] =
         ["ApiRefused", "ApiTimeout", "Conflict", "BrokerUnreachable", "BrokerTimeout", "QueueRefused"];
 
+    /// The API server's words, when it refused a request for what is in it; then another try helps only when something
+    /// else has changed.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Error::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+                    Some(status.message.clone())
+                }
+                _ => None,
+            },
+            Error::ApiTimeout { .. } | Error::Conflict { .. } | Error::Queue { .. } => None,
+        }
+    }
+
     /// The cause in one CamelCase word.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -23,6 +23,8 @@ pub struct Remembered {
     /// A pod that the API server showed us and that the watch has not brought, and when: one that we created, or
     /// another's that stands in the way.
     pub shown: Option<(Arc<Pod>, Timestamp)>,
+    /// The API server's words when it last refused the pod for what is in it.
+    pub refused: Option<String>,
     /// When a failed pod, named by its uid, was first seen to have failed.
     pub failed: Option<(String, Timestamp)>,
 }

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod pod;
+pub mod queue;
 pub mod reconcile;
 mod watches;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt;
-use kube::runtime::controller::{Config, Controller};
+use kube::runtime::controller::{self, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Predicate, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client};
@@ -63,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let broker = Broker::start(args.broker.address()?, metrics.broker.clone(), stop.clone());
     let (leadership, mut election) = leader::start(&args.leader, &client, metrics.leader.clone())?;
     let operator = assemble(&args, client, metrics.clone(), broker, leadership, &stop);
-    metrics.watch_jobs(operator.jobs.clone()).context("registering the metrics")?;
+    metrics.watch_jobs(operator.jobs.clone(), operator.queue.clone()).context("registering the metrics")?;
     let admin = health::routes(metrics.registry.clone(), operator.awaited);
     let admin = tokio::spawn(health::serve(args.admin_addr, admin, stop.clone()));
     tracing::info!(
@@ -114,6 +115,7 @@ async fn client() -> anyhow::Result<Client> {
 struct Operator<C> {
     controller: C,
     jobs: reflector::Store<FocusJob>,
+    queue: queue::Queue,
     awaited: health::Awaited,
 }
 
@@ -139,6 +141,7 @@ fn assemble(
 ) -> Operator<impl Future<Output = ()> + use<>> {
     let namespace = args.namespace.as_deref();
     let memory = memory::Memory::default();
+    let queue = queue::Queue::default();
     let (pools, pools_writer) = reflector::store::<AnalyzerPool>();
     let (jobs, jobs_writer) = reflector::store::<FocusJob>();
     let pods = watches::pods(scoped(&client, namespace), memory.clone());
@@ -158,7 +161,8 @@ fn assemble(
         .predicate_filter(
             predicates::generation.combine(predicates::finalizers).combine(predicates::annotations),
             Default::default(),
-        );
+        )
+        .inspect(queue.of_job());
     let context = Arc::new(reconcile::Context {
         sources,
         writer: apply::Writer {
@@ -170,24 +174,36 @@ fn assemble(
         events: events::Events::start(client, metrics.clone(), stop.clone()),
         metrics,
         leading: leadership.leading,
+        queue: queue.clone(),
         failures: Default::default(),
     });
-    let in_pool = jobs.clone();
+    let (in_pool, in_pool_queue, gone_queue) = (jobs.clone(), queue.clone(), queue.clone());
     let controller = Controller::for_stream(job_changes, jobs.clone())
-        .owns_stream(pods.stream)
-        .watches_stream(pools_changed, move |pool| watches::jobs_in_pool(&in_pool, &pool))
-        .reconcile_all_on(ReceiverStream::new(pods.relisted))
-        .reconcile_all_on(ReceiverStream::new(leadership.begun))
-        .reconcile_on(ReceiverStream::new(broker.news))
+        .owns_stream(pods.stream.inspect(queue.of_owner()))
+        .watches_stream(pools_changed, move |pool| {
+            in_pool_queue.add_all(watches::jobs_in_pool(&in_pool, &pool))
+        })
+        .reconcile_all_on(ReceiverStream::new(pods.relisted).inspect(queue.of_all(jobs.clone())))
+        .reconcile_all_on(ReceiverStream::new(leadership.begun).inspect(queue.of_all(jobs.clone())))
+        .reconcile_on(ReceiverStream::new(broker.news).inspect(queue.of_reference()))
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile::reconcile, reconcile::on_error, context)
-        .for_each(|done| async move {
+        .for_each(move |done| {
             if let Err(error) = done {
                 tracing::debug!(%error, "reconciliation");
+                if let controller::Error::ObjectNotFound(job) = error {
+                    gone_queue.taken(job.namespace.as_deref(), &job.name);
+                }
             }
+            std::future::ready(())
         });
-    Operator { controller, jobs: jobs.clone(), awaited: awaited(jobs, pools, pods.synced, broker.handle) }
+    Operator {
+        controller,
+        jobs: jobs.clone(),
+        queue,
+        awaited: awaited(jobs, pools, pods.synced, broker.handle),
+    }
 }
 
 fn awaited(

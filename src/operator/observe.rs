@@ -108,6 +108,7 @@ pub fn observe(job: &FocusJob, sources: &Sources, now: Timestamp) -> Observed {
         pool: sources.pools.get(&pool).map(|pool| (*pool).clone()),
         pods,
         believed_for: left,
+        refused: remembered.refused,
         failed_at: newest_failed.map(|(_, at)| at),
         broker: sources.broker.state(),
         queue: sources.broker.seen(&names::queue_name(job)).unwrap_or_default(),

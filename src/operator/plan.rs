@@ -35,6 +35,8 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// How much longer one of them is believed in that the watch has not brought.
     pub believed_for: Option<Duration>,
+    /// Why the API server refused the next pod, when that was the last it said of it.
+    pub refused: Option<String>,
     /// When the newest pod was first seen to have failed.
     pub failed_at: Option<Timestamp>,
     /// Whether the broker can be asked.

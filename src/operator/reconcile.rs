@@ -16,8 +16,8 @@ use super::leader::Leading;
 use super::metrics::Metrics;
 use super::observe::{Sources, observe};
 use super::plan::{self, Plan};
-use crate::api::focusjob::AnalyzerStart;
-use crate::api::{FocusJob, FocusJobStatus, conditions};
+use super::queue::Queue;
+use crate::api::{FocusJob, FocusJobStatus};
 
 /// The shortest and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
@@ -34,6 +34,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Whether we may do anything.
     pub leading: Leading,
+    /// What waits for a reconciliation.
+    pub queue: Queue,
     /// Failures in a row, by the job's uid.
     pub failures: Mutex<HashMap<String, u32>>,
 }
@@ -43,6 +45,7 @@ pub struct Context {
 /// # Errors
 /// What could not be done; the status tells what is known all the same.
 pub async fn reconcile(job: Arc<FocusJob>, context: Arc<Context>) -> Result<Next, Error> {
+    context.queue.taken(job.meta().namespace.as_deref(), &job.name_any());
     if !context.leading.now() {
         // Every job is looked at when we begin to lead.
         return Ok(Next::await_change());
@@ -90,20 +93,7 @@ async fn look(job: &Arc<FocusJob>, context: &Context) -> Result<Next, Error> {
 async fn save(job: &FocusJob, context: &Context, status: FocusJobStatus) -> Result<(), Error> {
     let old = job.status.clone().unwrap_or_default();
     context.writer.write_status(job, status.clone()).await?;
-    let start = status.analyzer.as_ref().map_or(AnalyzerStart::Cold, |analyzer| analyzer.start);
-    context.metrics.observe_phases(&old.phase_seconds, &status.phase_seconds, start);
-    for (phase, type_) in [
-        ("pod", conditions::ANALYZER_READY),
-        ("queue", conditions::QUEUE_READY),
-        ("consumer", conditions::CONSUMER_READY),
-    ] {
-        let late = |status: &FocusJobStatus| {
-            conditions::find(&status.conditions, type_).is_some_and(|c| c.reason == "DeadlineExceeded")
-        };
-        if late(&status) && !late(&old) {
-            context.metrics.deadlines.with_label_values(&[phase]).inc();
-        }
-    }
+    context.metrics.observe_status(&old, &status);
     context.events.tell(job, &old, &status);
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
 };
 
 use super::stream::fan::Counts;
 use crate::broker::consume::ConsumeMetrics;
+use crate::telemetry::register;
 
 /// Bounds of the histograms, s: 1 ms to 30 s.
 const BUCKETS: [f64; 18] = [
@@ -127,37 +127,43 @@ impl Metrics {
             configure: histogram(
                 registry,
                 "focus_server_configure_seconds",
-                "Time from the arrival of a configure request to its answer, for requests that made a job.",
+                "From a configure request's arrival to its answer, where it made a job.",
             )?,
             to_consumer: histogram(
                 registry,
                 "focus_server_configure_to_consumer_seconds",
-                "Time from the arrival of a configure request to the job's first consumer.",
+                "From a configure request's arrival to the job's first consumer; only of jobs that this process \
+                 configured.",
             )?,
             to_first_line: histogram(
                 registry,
                 "focus_server_configure_to_first_line_seconds",
-                "Time from the arrival of a configure request to the job's first line.",
+                "From a configure request's arrival to the job's first line; only of jobs that this process configured.",
             )?,
             consumers: register(
                 registry,
                 IntGauge::new("focus_server_consumers", "Consumers that are attached to a queue.")?,
             )?,
-            lines: register(registry, IntCounter::new("focus_server_lines_total", "Lines received.")?)?,
+            lines: register(
+                registry,
+                IntCounter::new("focus_server_lines_total", "Lines received, repeated ones included.")?,
+            )?,
             dropped: register(
                 registry,
                 IntCounterVec::new(
-                    Opts::new("focus_server_lines_dropped_total", "Lines lost, by cause."),
+                    Opts::new(
+                        "focus_server_lines_dropped_total",
+                        "Lines lost. gap: never came; memory: pushed out by the limit on a job's memory; malformed: not \
+                         readable; slow_reader: a reader of a stream was too slow for them, counted once for each such \
+                         reader.",
+                    ),
                     &["reason"],
                 )?,
             )?,
             readers: register(
                 registry,
                 IntGaugeVec::new(
-                    Opts::new(
-                        "focus_server_stream_readers",
-                        "Readers of streams that are connected, by kind.",
-                    ),
+                    Opts::new("focus_server_stream_readers", "Readers of streams that are connected."),
                     &["kind"],
                 )?,
             )?,
@@ -166,7 +172,7 @@ impl Metrics {
                 IntCounterVec::new(
                     Opts::new(
                         "focus_server_stream_lines_total",
-                        "Lines given to readers of streams, by kind: each counts once a reader.",
+                        "Lines given to readers of streams, counted once for each reader.",
                     ),
                     &["kind"],
                 )?,
@@ -174,14 +180,21 @@ impl Metrics {
             requests: register(
                 registry,
                 IntCounterVec::new(
-                    Opts::new("focus_server_http_requests_total", "Requests answered, by route and code."),
+                    Opts::new(
+                        "focus_server_http_requests_total",
+                        "Requests answered; other: every path that is not under /focus-server or does not exist.",
+                    ),
                     &["route", "code"],
                 )?,
             )?,
             recordings: register(
                 registry,
                 IntGaugeVec::new(
-                    Opts::new("focus_server_recordings", "Files in the folder of recordings."),
+                    Opts::new(
+                        "focus_server_recordings",
+                        "HDF5 files in the folder of recordings: those that historic views can be made of, and those \
+                         that are damaged, of no known format or do not tell their time.",
+                    ),
                     &["readable"],
                 )?,
             )?,
@@ -209,7 +222,8 @@ impl Metrics {
         Dropped::ALL.iter().for_each(|reason| metrics.drop_lines(*reason, 0));
         metrics.recordings(0, 0);
         ReaderKind::ALL.iter().for_each(|kind| drop(metrics.reader_counts(*kind)));
-        for (_, route, codes) in ROUTES {
+        let other = ("", "other", ["200", "404"].as_slice());
+        for (_, route, codes) in ROUTES.into_iter().chain([other]) {
             codes.iter().for_each(|code| metrics.requests.with_label_values(&[route, *code]).inc_by(0));
         }
         Ok(metrics)
@@ -244,14 +258,6 @@ impl Metrics {
 
 fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Histogram> {
     register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()))?)
-}
-
-pub(super) fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: C,
-) -> prometheus::Result<C> {
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod validate;
 mod wait;
 mod watches;
 mod waterfall;
+mod window_metrics;
 pub mod windows;
 
 use std::collections::BTreeMap;
@@ -128,12 +129,27 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         security: Arc::clone(&security),
         stop: stop.clone(),
     });
+    let counted = Arc::clone(&server);
+    let taken = move || counted.windows.taken(counted.jobs.windows());
+    registry.register(Box::new(window_metrics::WindowGauge::new(args.windows, taken)?))?;
     serve_all(&args, &server, &security, registry, stop).await?;
     // Browsers, whose connections are no longer the HTTP server's, are told too.
     let told = server.readers.acquire_many(stream::open::MAX_READERS);
     let leave = async { tokio::join!(told, broker_task, member, store_tasks.join_all()) };
     let _ = tokio::time::timeout(LEAVE, leave).await;
     Ok(())
+}
+
+/// Registers every metric that a server can have, with nothing behind them.
+///
+/// # Errors
+/// When one is registered already.
+pub fn describe(registry: &Registry) -> prometheus::Result<()> {
+    metrics::Metrics::new(registry)?;
+    registry.register(Box::new(window_metrics::WindowGauge::new(0, || 0)?))?;
+    security::metrics::SecurityMetrics::new(registry)?;
+    store::metrics::StoreMetrics::new(registry)?;
+    telemetry::describe_process(registry, "server")
 }
 
 /// Serves HTTP, gRPC, probes and metrics, and the other replicas, until `stop`.

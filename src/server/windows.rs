@@ -34,6 +34,14 @@ impl Windows {
     }
 }
 
+impl Windows {
+    /// How many windows a reservation or one of `live`, the windows of the live jobs, has.
+    pub fn taken(&self, mut live: BTreeSet<u16>) -> usize {
+        live.extend(self.reserved.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        live.range(..self.count).count()
+    }
+}
+
 impl Reservation {
     /// The window.
     pub fn window(&self) -> u16 {
@@ -79,7 +87,9 @@ mod tests {
         let second = windows.reserve(BTreeSet::new).expect("free");
         assert_eq!((first.window(), second.window()), (0, 1));
         assert!(windows.reserve(BTreeSet::new).is_none());
+        assert_eq!(windows.taken(BTreeSet::from([0, 9])), 2, "a job in the making has its window too");
         drop(first);
+        assert_eq!((windows.taken(BTreeSet::new()), windows.taken(BTreeSet::from([0]))), (1, 2));
         assert_eq!(windows.reserve(BTreeSet::new).map(|r| r.window()), Some(0));
     }
 

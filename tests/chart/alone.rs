@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::kustomize::{Overlay, secret, serves_a_job};
+use super::rights;
 use super::tools::{ROOT, Release, enforce_restricted, kubectl, until_nothing_is_left};
 use crate::common::objects::job;
 use crate::common::{World, in_world, until};
@@ -46,6 +47,8 @@ async fn a_release_brings_and_takes_the_definitions() {
         enforce_restricted(&world).await;
         let release = Release::new(&world, "FOCUS_TEST_HELM4");
         release.install(&values(true));
+        rights::name_everything(&world);
+        rights::are_the_least(&world, true).await;
         world.create(job("view", json!({}))).await;
         let ready = world.until_condition("view", READY, true).await;
 

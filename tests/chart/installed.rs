@@ -4,12 +4,14 @@ use focus_operator::api::FocusJob;
 use focus_operator::api::conditions::{FINISHED, READY};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::rights;
+use super::stream::Reader;
 use super::tools::{Release, enforce_restricted, kubectl, leftovers, until_nothing_is_left};
+use super::{inside, network, notes, restricted, rights};
 use crate::common::objects::job;
 use crate::common::{World, condition, in_world, until};
 
@@ -18,7 +20,7 @@ fn values() -> Value {
     json!({"scope": "namespaced", "crds": {"enabled": false}})
 }
 
-fn with(changes: Value) -> Value {
+pub fn with(changes: Value) -> Value {
     let mut values = values();
     values.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     values
@@ -41,27 +43,33 @@ async fn leader(world: &World) -> String {
     .await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_serves_jobs_from_its_installation_to_its_end() {
     in_world("chart", |world| async move {
         enforce_restricted(&world).await;
         let release = Release::new(&world, "FOCUS_TEST_HELM4");
-        let notes = release.install(&values());
-        assert!(notes.contains("helm test chart --namespace"), "{notes}");
+        let told = release.install(&values());
         hooks_left_nothing(&world);
         rights::name_everything(&world);
-        rights::are_the_least(&world).await;
+        rights::are_the_least(&world, false).await;
+        rights::hold_when_accounts_try(&world).await;
         rights::are_part_of_the_usual_roles(&world).await;
+        rights::hold_when_users_try(&world).await;
+        world.until_condition("made-by-edit", READY, true).await;
+        let alone = with(json!({"server": {"enabled": false}}));
+        notes::lead_to_the_jobs(&release.notes(&alone), &release);
+        world.jobs().delete("made-by-edit", &DeleteParams::default()).await.unwrap();
 
-        let printed = release.test();
+        let printed = notes::lead_to_a_server(&told, &release).await;
         assert!(printed.contains("Ready seen") && printed.contains("status: consumer"), "{printed}");
         hooks_left_nothing(&world);
 
         is_configured_over_http(&world).await;
+        restricted::a_privileged_pool_is_refused_in_words(&world).await;
         world.create(job("view", json!({}))).await;
         let before = world.until_condition("view", READY, true).await;
         let pod = job_pod(&world, "view").await;
-        has_no_token(&pod);
+        has_no_token(&world, &pod).await;
         survives_an_upgrade(&world, &release, &before, &pod).await;
         another_takes_over(&world).await;
         nothing_was_refused(&world).await;
@@ -97,13 +105,18 @@ async fn is_gone_only_with_its_operator(world: &World, release: &Release) {
     until_nothing_is_left(&world.namespace).await;
 }
 
-/// A client's request, as any replica takes it, with the rights of the release alone.
-async fn is_configured_over_http(world: &World) {
+/// The address of the HTTP API, by the release's Service.
+pub async fn front(world: &World) -> String {
     let service: Service =
         Api::namespaced(world.client.clone(), &world.namespace).get("chart-server").await.unwrap();
     let spec = service.spec.unwrap();
     let port = spec.ports.unwrap().iter().find(|port| port.name.as_deref() == Some("http")).unwrap().port;
-    let base = format!("http://{}:{port}/focus-server", spec.cluster_ip.unwrap());
+    format!("http://{}:{port}/focus-server", spec.cluster_ip.unwrap())
+}
+
+/// A client's request, as any replica takes it, with the rights of the release alone.
+async fn is_configured_over_http(world: &World) {
+    let base = front(world).await;
     let client = reqwest::Client::new();
     for view in 0..4 {
         let request = json!({
@@ -129,17 +142,28 @@ fn hooks_left_nothing(world: &World) {
     }
 }
 
-fn has_no_token(pod: &Pod) {
+async fn has_no_token(world: &World, pod: &Pod) {
     let spec = pod.spec.as_ref().unwrap();
     assert_eq!(spec.automount_service_account_token, Some(false));
     assert_eq!(spec.service_account_name.as_deref(), Some("chart-analyzer"));
     let projected = spec.volumes.iter().flatten().filter(|volume| volume.projected.is_some());
     assert_eq!(projected.count(), 0, "{spec:?}");
+    // The process itself, as root of its own files: the broker's Secret is there, a token is not.
+    let script = "b=/bin/busybox; r=/proc/1/root; $b tr '\\0' ' ' < /proc/1/cmdline; $b ls $r/etc/focus/broker; \
+                  $b ls $r/var/run/secrets $r/run/secrets 2>&1; $b find $r/etc $r/run $r/var -name token 2>/dev/null; true";
+    let seen = inside::look(world, &pod.name_any(), "analyzer", script).await;
+    assert!(seen.contains("focus analyzer") && seen.contains("url"), "{seen}");
+    assert_eq!(seen.matches("No such file or directory").count(), 2, "{seen}");
+    assert!(!seen.contains("token"), "{seen}");
 }
 
 async fn survives_an_upgrade(world: &World, release: &Release, before: &FocusJob, pod: &Pod) {
     let note = json!({"operator": {"podAnnotations": {"upgraded": "yes"}}, "server": {"podAnnotations": {"upgraded": "yes"}}});
+    let reader = Reader::start(&front(world).await, "view");
+    reader.until_newer_than(Timestamp::now()).await;
     release.upgrade(&with(note));
+    reader.until_newer_than(Timestamp::now()).await;
+    reader.stop().await;
     let after = world.until_condition("view", READY, true).await;
     let timeline = |job: &FocusJob| job.status.clone().unwrap().timeline;
     assert_eq!(timeline(&after), timeline(before), "a milestone was rewritten");
@@ -159,8 +183,8 @@ async fn another_takes_over(world: &World) {
     world.until_condition("view", READY, true).await;
 }
 
-/// The API server never refused the operator anything.
-async fn nothing_was_refused(world: &World) {
+/// The API server never refused operator or server anything.
+pub async fn nothing_was_refused(world: &World) {
     let pod = leader(world).await;
     let path = format!("/api/v1/namespaces/{}/pods/{pod}:8081/proxy/metrics", world.namespace);
     let metrics = kubectl(&["get", "--raw", &path]);
@@ -171,19 +195,30 @@ async fn nothing_was_refused(world: &World) {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    let log = kubectl(&["--namespace", &world.namespace, "logs", &pod]);
-    assert!(!log.contains("orbidden"), "{log}");
+    for component in ["operator", "server"] {
+        let selector = format!("app.kubernetes.io/instance=chart,app.kubernetes.io/component={component}");
+        let log = kubectl(&["--namespace", &world.namespace, "logs", "--tail=-1", "--selector", &selector]);
+        assert!(!log.is_empty() && !log.contains("orbidden"), "{component}: {log}");
+    }
 }
 
 #[tokio::test]
-async fn helm_3_installs_it_too() {
+async fn helm_3_installs_it_too_and_policies_keep_others_out() {
     in_world("chart3", |world| async move {
         enforce_restricted(&world).await;
         let release = Release::new(&world, "FOCUS_TEST_HELM3");
-        let on = json!({"networkPolicy": {"enabled": true}, "operator": {"replicas": 1}, "server": {"replicas": 1}});
-        release.install(&with(on));
+        release.install(&with(json!({"networkPolicy": network::values(), "operator": {"replicas": 1}})));
         let printed = release.test();
         assert!(printed.contains("Ready seen"), "{printed}");
+        if network::is_enforced() {
+            world.create(job("view", json!({}))).await;
+            world.until_condition("view", READY, true).await;
+            network::is_as_the_policies_say(&world, "view").await;
+            // The replicas ask each other, and the node is let in everywhere.
+            is_configured_over_http(&world).await;
+            world.jobs().delete("view", &DeleteParams::default()).await.unwrap();
+            world.until_gone("view").await;
+        }
         release.uninstall();
         until_nothing_is_left(&world.namespace).await;
     })

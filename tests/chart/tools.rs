@@ -72,6 +72,16 @@ impl Release {
         run(&self.helm, &[verb, &common].concat())
     }
 
+    /// What the chart tells after an installation with `values`, without one.
+    pub fn notes(&self, values: &Value) -> String {
+        self.act(&["install", "--dry-run=client"], values)
+    }
+
+    /// The program that `word` of a command line means: `helm` is the one under test.
+    pub fn program(&self, word: &str) -> String {
+        if word == "helm" { self.helm.clone() } else { word.to_owned() }
+    }
+
     pub fn install(&self, values: &Value) -> String {
         self.act(&["install"], values)
     }

@@ -105,11 +105,19 @@ impl TestBroker {
 
 impl TestAnalyzer {
     pub async fn publish(&self, kind: focus_operator::wire::frame::Kind) {
-        let frame = focus_operator::wire::Frame { kind: Some(kind) };
-        let (body, properties) = (frame.encode_to_vec(), BasicProperties::default());
+        self.send(&focus_operator::wire::Frame { kind: Some(kind) }.encode_to_vec()).await;
+    }
+
+    /// A message that is no frame.
+    pub async fn publish_rubbish(&self) {
+        self.send(b"rubbish").await;
+    }
+
+    async fn send(&self, body: &[u8]) {
+        let properties = BasicProperties::default();
         let queue = self.queue.as_str().into();
         self.channel
-            .basic_publish("".into(), queue, BasicPublishOptions::default(), &body, properties)
+            .basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties)
             .await
             .unwrap();
     }

@@ -6,7 +6,9 @@
 pub mod broker;
 pub mod objects;
 pub mod process;
+pub mod prometheus;
 pub mod python;
+pub mod rules;
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -132,14 +132,16 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* Ports and DNS of a NetworkPolicy. */}}
-{{- define "focus.policy.ports" -}}
-{{- range . }}
-- {protocol: TCP, port: {{ . }}}
+{{/* Where traces go, for a container that makes some. */}}
+{{- define "focus.tracing.env" -}}
+{{- with .Values.tracing -}}
+{{- if .otlpEndpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .otlpEndpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .sampleRatio | toString | quote }}
 {{- end }}
-{{- end }}
-{{- define "focus.policy.dns" -}}
-- ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
-{{- end }}
+{{- end -}}
+{{- end -}}

@@ -10,7 +10,7 @@ metadata:
     {{- include "focus.labels" (list . "analyzer") | nindent 4 }}
 spec:
   source:
-    {{- toYaml $own.source | nindent 4 }}
+    {{- include "focus.recordings.source" . | nindent 4 }}
   template:
     {{- if or $own.podLabels $own.podAnnotations }}
     metadata:
@@ -43,7 +43,10 @@ spec:
           args:
             {{- toYaml $own.args | nindent 12 }}
           env:
-            {{- include "focus.broker.env" . | nindent 12 }}
+            {{- include "focus.broker.env" . | trim | nindent 12 }}
+            {{- with include "focus.tracing.env" . | trim }}
+            {{- . | nindent 12 }}
+            {{- end }}
             {{- with $own.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -57,12 +60,12 @@ spec:
             {{- toYaml $own.resources | nindent 12 }}
           securityContext:
             {{- include "focus.containerSecurity" . | nindent 12 }}
-          {{- $mounts := concat (include "focus.broker.mounts" . | fromYamlArray) $own.extraVolumeMounts }}
+          {{- $mounts := concat (include "focus.broker.mounts" . | fromYamlArray) (include "focus.recordings.mounts" . | fromYamlArray) $own.extraVolumeMounts }}
           {{- with $mounts }}
           volumeMounts:
             {{- toYaml . | nindent 12 }}
           {{- end }}
-      {{- $volumes := concat (include "focus.broker.volumes" . | fromYamlArray) $own.extraVolumes }}
+      {{- $volumes := concat (include "focus.broker.volumes" . | fromYamlArray) (include "focus.recordings.volumes" . | fromYamlArray) $own.extraVolumes }}
       {{- with $volumes }}
       volumes:
         {{- toYaml . | nindent 8 }}

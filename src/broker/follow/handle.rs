@@ -1,14 +1,15 @@
 //! The one connection to the broker: kept alive, shared by all who ask the broker for something.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 use lapin::Channel;
-use prometheus::{Histogram, IntGauge, IntGaugeVec};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, BrokerState, QueueSeen};
+use super::metrics::{BrokerMetrics, Operation};
 use super::watch::Watch;
 use crate::api::focusjob::QueueType;
 use crate::broker::address::Address;
@@ -17,17 +18,6 @@ use crate::broker::queues::{self, QueueError};
 
 /// How many pieces of news may wait for their reader before the watch waits for it.
 const NEWS: usize = 4096;
-
-/// What the connection tells the metrics.
-#[derive(Clone)]
-pub struct BrokerMetrics {
-    /// 1 while connected.
-    pub connected: IntGauge,
-    /// 1 for the mode in use: events or polling.
-    pub mode: IntGaugeVec,
-    /// From the broker's time of a consumer event to ours, s.
-    pub lag: Histogram,
-}
 
 /// A handle on the broker for owners of type `O`; clones share one connection.
 pub struct BrokerHandle<O> {
@@ -108,8 +98,14 @@ impl<O: Clone> BrokerHandle<O> {
     /// # Errors
     /// See [`queues::declare`].
     pub async fn ensure(&self, queue: &str, kind: QueueType) -> Result<(), QueueError> {
-        let channel = self.channel("declaring", queue).await?;
-        match queues::declare(&channel, queue, kind).await {
+        let begun = Instant::now();
+        let declared = async {
+            let channel = self.channel("declaring", queue).await?;
+            queues::declare(&channel, queue, kind).await
+        };
+        let declared = declared.await;
+        self.shared.metrics.answered(Operation::Declare, begun, &declared);
+        match declared {
             Ok(consumers) => {
                 let now = Timestamp::now();
                 let mut book = self.book();
@@ -132,8 +128,14 @@ impl<O: Clone> BrokerHandle<O> {
     /// # Errors
     /// See [`queues::delete`].
     pub async fn delete(&self, queue: &str) -> Result<(), QueueError> {
-        let channel = self.channel("deleting", queue).await?;
-        queues::delete(&channel, queue).await?;
+        let begun = Instant::now();
+        let deleted = async {
+            let channel = self.channel("deleting", queue).await?;
+            queues::delete(&channel, queue).await
+        };
+        let deleted = deleted.await;
+        self.shared.metrics.answered(Operation::Delete, begun, &deleted);
+        deleted?;
         self.book().untrack(queue);
         Ok(())
     }

@@ -5,7 +5,9 @@
 pub mod book;
 pub mod handle;
 mod look;
+mod metrics;
 mod watch;
 
 pub use book::{BrokerState, QueueSeen};
-pub use handle::{Broker, BrokerHandle, BrokerMetrics};
+pub use handle::{Broker, BrokerHandle};
+pub use metrics::BrokerMetrics;

@@ -1,7 +1,7 @@
 //! Follows the broker's events: snapshot, events, resync; polling without them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::book::{BrokerState, Followup};
 use super::handle::{BrokerHandle, Link};
 use super::look::Looker;
+use super::metrics::Operation;
 use crate::backoff::jittered;
 use crate::broker::events;
 use crate::broker::keep::Session;
@@ -58,9 +59,7 @@ impl<O: Clone + Send + Sync + 'static> Session for Watch<O> {
 impl<O: Clone + Send + Sync + 'static> Watch<O> {
     fn show_mode(&self, without_events: Option<&String>) {
         let mode = if without_events.is_none() { "events" } else { "polling" };
-        for name in ["events", "polling"] {
-            self.handle.shared.metrics.mode.with_label_values(&[name]).set(i64::from(name == mode));
-        }
+        self.handle.shared.metrics.show_mode(mode);
         match without_events {
             None => tracing::info!(mode, "connected to the broker; consumers are seen by its events"),
             Some(why) => {
@@ -134,7 +133,10 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
     async fn look_at(&self, looker: &mut Looker<'_>, queues: Vec<String>) -> Result<(), String> {
         for queue in queues {
             let Some(before) = self.handle.book().revision(&queue) else { continue };
-            let found = looker.look(&queue).await.map_err(|error| error.to_string())?;
+            let begun = Instant::now();
+            let found = looker.look(&queue).await;
+            self.handle.shared.metrics.answered(Operation::Look, begun, &found);
+            let found = found.map_err(|error| error.to_string())?;
             let news = self.handle.book().looked(&queue, before, found, Timestamp::now());
             match news {
                 None => self.handle.shared.doubts.notify_one(),

@@ -171,6 +171,11 @@ fn create(
         Ok(mut pod) => {
             // The pod itself carries the count: the status is written only after the pod is there.
             pod.labels_mut().insert(names::FAILURES_LABEL.to_owned(), next.failures.to_string());
+            if let Some(why) = &observed.refused {
+                // The status goes on naming the pod that there was: one that was refused is no lost one.
+                let actions = vec![Action::CreatePod(Box::new(pod))];
+                return Decision { actions, ..Decision::waiting(old, "PodRefused", refused(why)) };
+            }
             Decision {
                 status: Some(AnalyzerStatus { pod_name: pod.name_any(), node: None, ..next }),
                 actions: vec![Action::CreatePod(Box::new(pod))],
@@ -181,6 +186,13 @@ fn create(
         }
         Err(why) => Decision::waiting(old, "PoolInvalid", why),
     }
+}
+
+fn refused(why: &str) -> String {
+    format!(
+        "the API server refuses the analyzer pod: {why}. Mend the pool's template, or what the namespace allows (Pod \
+         Security level, quota); it is tried again"
+    )
 }
 
 fn message_of(reason: &str) -> &'static str {

@@ -52,7 +52,8 @@ pub fn end(
 ) -> Plan {
     timeline.finished_at.get_or_insert_with(|| micro(now));
     let phase = if request.failed { JobPhase::Failed } else { JobPhase::Finished };
-    let status = gone(job, old.clone(), timeline, phase, &request.reason, &request.message, true, now);
+    let why = Cause { phase, finished: true, reason: &request.reason, message: &request.message };
+    let status = gone(job, old.clone(), timeline, &why, now);
     Plan { actions: Vec::new(), write: worth_writing(&old, &status), status, requeue: Duration::ZERO }
 }
 
@@ -76,7 +77,8 @@ pub fn suspended(
     now: Timestamp,
 ) -> Plan {
     let message = "spec.suspend is true: the analyzer and the queue are taken away until it is false";
-    let mut status = gone(job, old.clone(), timeline, JobPhase::Suspended, "Suspended", message, false, now);
+    let why = Cause { phase: JobPhase::Suspended, finished: false, reason: "Suspended", message };
+    let mut status = gone(job, old.clone(), timeline, &why, now);
     // The next pod is a new start, not a replacement of a lost one, but its name must be new.
     if let Some(analyzer) = &mut status.analyzer {
         analyzer.failures = 0;
@@ -84,23 +86,31 @@ pub fn suspended(
     Plan { actions: removal(job, observed), write: worth_writing(&old, &status), status, requeue: LOOK_AGAIN }
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Why a job has neither pod nor queue.
+struct Cause<'a> {
+    /// Its phase without them.
+    phase: JobPhase,
+    /// Whether that is its end.
+    finished: bool,
+    /// CamelCase cause.
+    reason: &'a str,
+    /// A sentence.
+    message: &'a str,
+}
+
+/// The status of a job that has neither pod nor queue.
 fn gone(
     job: &FocusJob,
     old: FocusJobStatus,
     timeline: Timeline,
-    phase: JobPhase,
-    reason: &str,
-    message: &str,
-    finished: bool,
+    why: &Cause<'_>,
     now: Timestamp,
 ) -> FocusJobStatus {
-    let not = |type_| Verdict::new(type_, false, reason, message);
-    let finished = Verdict::new(FINISHED, finished, reason, message);
-    let verdicts = [not(ANALYZER_READY), not(QUEUE_READY), not(CONSUMER_READY), not(READY), finished];
+    let verdicts = [ANALYZER_READY, QUEUE_READY, CONSUMER_READY, READY, FINISHED]
+        .map(|type_| Verdict::new(type_, type_ == FINISHED && why.finished, why.reason, why.message));
     FocusJobStatus {
         observed_generation: job.meta().generation,
-        phase: Some(phase),
+        phase: Some(why.phase),
         conditions: conditions::merge(&old.conditions, &verdicts, job.meta().generation, now),
         queue: Some(QueueStatus { name: names::queue_name(job), consumers: 0 }),
         analyzer: old.analyzer,

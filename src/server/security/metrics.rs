@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use crate::server::metrics::register;
+use crate::telemetry::register;
 
 /// What is read again when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,26 +85,26 @@ impl SecurityMetrics {
         let metrics = Self {
             auth: counters(
                 "focus_server_auth_total",
-                "Requests whose caller had to be known, by what became of their token.",
+                "Requests whose caller had to be known; unavailable: the API server did not say whose token it is.",
                 &["outcome"],
             )?,
             reloads: Reloads(counters(
                 "focus_server_reloads_total",
-                "Times that mounted files had changed, by what they are and whether they could be used.",
+                "Times that mounted files had changed; refused: they could not be used, and the old ones stay.",
                 &["source", "outcome"],
             )?),
             certificate_expiry: register(
                 registry,
                 IntGauge::new(
                     "focus_server_tls_certificate_expiry_seconds",
-                    "When the certificate in use ends, seconds since the Unix epoch; 0 without TLS.",
+                    "When the certificate in use ends, since the Unix epoch; 0 without TLS.",
                 )?,
             )?,
             failed_handshakes: register(
                 registry,
                 IntCounter::new(
                     "focus_server_tls_failed_handshakes_total",
-                    "Connections that were given up before their TLS handshake was done.",
+                    "Connections given up before their TLS handshake was done.",
                 )?,
             )?,
         };

@@ -66,12 +66,18 @@ impl StoreMetrics {
     /// # Errors
     /// When one is registered already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let seconds =
-            HistogramOpts::new("focus_server_store_seconds", "Time of an operation of the database.");
-        let errors = Opts::new("focus_server_store_errors_total", "Operations of the database that failed.");
+        let seconds = HistogramOpts::new(
+            "focus_server_store_seconds",
+            "Operations of the database, well or badly ended. The store metrics are there only with --mongodb-uri.",
+        );
+        let errors = Opts::new(
+            "focus_server_store_errors_total",
+            "Operations of the database that failed; a window or id that is taken is no failure.",
+        );
         let lost = Opts::new(
             "focus_server_store_dropped_total",
-            "Changes of jobs that will not be in the database, by cause.",
+            "Changes of jobs that will not be in the database. full: too many jobs wait; change: a job changed too often \
+             meanwhile; refused: the database refused it five times.",
         );
         let metrics = Self {
             seconds: HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["operation"])?,

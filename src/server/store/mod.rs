@@ -11,7 +11,7 @@ mod document;
 mod error;
 pub mod history;
 mod indexes;
-mod metrics;
+pub(super) mod metrics;
 mod outbox;
 mod records;
 mod snapshot;

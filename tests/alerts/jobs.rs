@@ -1,0 +1,38 @@
+//! What is wrong with jobs, though operator and broker are well.
+
+use focus_operator::api::conditions::CONSUMER_READY;
+use focus_operator::api::names::queue_name;
+use serde_json::json;
+
+use crate::common::in_world;
+use crate::common::objects::{job, pool, synthetic};
+use crate::{fires, operator, prometheus};
+
+#[tokio::test]
+async fn jobs_without_consumer_or_image_are_told_of() {
+    in_world("no-server", |world| async move {
+        pool(&world, "default", synthetic(), "focus-operator.invalid/no-such-image:1").await;
+        let process = world.operator().await;
+        let prometheus = prometheus(&[operator(&world, &process)]).await;
+        let names = ["one", "two", "three"];
+        let mut queues = Vec::new();
+        for name in names {
+            queues.push(queue_name(&world.create(job(name, json!({"consumerDeadlineSeconds": 1}))).await));
+        }
+        let here = ("namespace", world.namespace.as_str());
+        for severity in ["ticket", "page"] {
+            fires(&prometheus, "FocusConsumerNeverArrived", &[here, ("severity", severity)]).await;
+        }
+        // All of the jobs are bad: the budget burns at a hundred times its rate.
+        let burning = fires(&prometheus, "FocusConsumerLatencyBurnFast", &[here, ("long", "1h")]).await;
+        assert!(burning.annotations["description"].contains("100%"), "{burning:?}");
+        fires(&prometheus, "FocusAnalyzersBlocked", &[here, ("reason", "ImagePullBackOff")]).await;
+        // A consumer that comes and goes for good is another matter.
+        prometheus.until_quiet("FocusConsumerLost").await;
+        let consumer = world.broker.consume(&queues[0]).await;
+        world.until_condition("one", CONSUMER_READY, true).await;
+        consumer.cancel().await;
+        fires(&prometheus, "FocusConsumerLost", &[here, ("severity", "page")]).await;
+    })
+    .await;
+}
