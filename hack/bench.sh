@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Measures the system: hack/bench.sh [WHAT…]; `make bench` runs all but memory.
+# Measures the system: hack/bench.sh [WHAT…]; `make bench` runs all but configure-system and memory.
 #
 #   demo               the running demo (2 min): 20 jobs one after the other through the Focus Server, with the floors;
 #                      200 jobs at 10 per second and 1,000 at once with a fake kubelet and a fake consumer, then a
 #                      minute in which the operator must be quiet
-#   configure          configure requests at 50/s, Kubernetes store (1 min)
+#   configure          configure requests at 50/s, Kubernetes store: the server without an operator (1 min)
 #   configure-mongodb  the same with MongoDB as the store (1 min)
+#   configure-system   the same, Kubernetes store, with the operator: pods, queues and consumers too (1 min or more)
 #   metadata           consumer.created -> metadata 200, 10 jobs/s (1 min)
 #   streams            30 jobs x 50 channels x 100 lines/s through a server on one core (1 min)
 #   readers            1,000 gRPC readers of one job, the server on one core (1 min)
@@ -45,8 +46,8 @@ more=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --) shift; more=("$@"); break ;;
-        demo | configure | configure-mongodb | metadata | streams | readers | memory) what+=("$1"); shift ;;
-        *) fail "$1 is none of: demo, configure, configure-mongodb, metadata, streams, readers, memory" ;;
+        demo | configure | configure-mongodb | configure-system | metadata | streams | readers | memory) what+=("$1"); shift ;;
+        *) fail "$1 is none of: demo, configure, configure-mongodb, configure-system, metadata, streams, readers, memory" ;;
     esac
 done
 [ "${#what[@]}" -gt 0 ] || what=(demo configure configure-mongodb metadata streams readers)
@@ -91,27 +92,38 @@ for one in "${what[@]}"; do
     case "$one" in
         demo) demo ;;
         configure)
+            stop_operator
             start_own free
-            of_own configure configure
+            of_own configure configure --no-operator
             ;;
         configure-mongodb)
+            stop_operator
             start_database_of_own
             start_own free --mongodb-uri "$own_database"
-            FOCUS_MONGODB_URI=$own_database of_own configure-mongodb configure
+            FOCUS_MONGODB_URI=$own_database of_own configure-mongodb configure --no-operator
+            ;;
+        configure-system)
+            start_operator
+            start_own free
+            of_own configure-system configure
             ;;
         metadata)
+            start_operator
             start_own free
             of_own metadata configure --metadata --rate 10 --duration 20s
             ;;
         streams)
+            start_operator
             start_own pinned
             of_own streams streams --grpc "$own_grpc"
             ;;
         readers)
+            start_operator
             start_own pinned
             of_own readers streams --grpc "$own_grpc" --jobs 1 --readers 1000 --lines-per-second 10
             ;;
         memory)
+            start_operator
             start_own pinned
             of_own memory streams --grpc "$own_grpc" --duration 10m --sample 5s
             ;;

@@ -33,7 +33,8 @@ leave() {
 # take_jobs_away waits for the operator to do it; without one, nobody else would.
 take_jobs_away() {
     local job
-    if kubectl -n "$own_namespace" delete focusjobs --all --timeout=60s >/dev/null; then return; fi
+    if { part_alive operator || other_operator; } && kubectl -n "$own_namespace" delete focusjobs --all --timeout=60s >/dev/null; then return; fi
+    kubectl -n "$own_namespace" delete focusjobs --all --wait=false >/dev/null
     for job in $(kubectl -n "$own_namespace" get focusjobs -o name); do
         kubectl -n "$own_namespace" patch "$job" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null
     done
@@ -57,7 +58,6 @@ start_own() {
     local where=$1 http grpc command=()
     shift
     prepare_namespace
-    start_operator
     http=$(free_port)
     grpc=$(free_port)
     own_server=http://127.0.0.1:$http
@@ -83,11 +83,20 @@ prepare_namespace() {
 
 # One operator is enough: that of the demo serves all namespaces, and two would meet at the same jobs.
 start_operator() {
-    if part_alive operator || curl -fsS -o /dev/null "$operator_metrics" 2>/dev/null; then return; fi
+    if part_alive operator || other_operator; then return; fi
     local port
+    prepare_namespace
     port=$(free_port)
     start_part operator "$focus" operator --namespace "$own_namespace" --admin-addr "127.0.0.1:$port"
     wait_part operator 30 curl -fsS -o /dev/null "http://127.0.0.1:$port/readyz"
+}
+
+other_operator() { curl -fsS -o /dev/null "$operator_metrics" 2>/dev/null; }
+
+# stop_operator ends ours; another's work is in the numbers.
+stop_operator() {
+    stop_part operator 10
+    if other_operator; then say "the operator at $operator_metrics works too: end the demo to measure the server alone"; fi
 }
 
 # database ARGUMENT is hack/database for one in a folder and on a port of its own.

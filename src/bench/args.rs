@@ -47,6 +47,10 @@ pub struct Configure {
     /// How long a job lives after its answer, or after its metadata, before it is ended.
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub hold: Duration,
+    /// No operator serves the namespace: jobs get neither pod nor queue, and this lets deleted jobs go. What is measured
+    /// is the server, and not the machine that also does the operator's and its writes' work.
+    #[arg(long, conflicts_with = "metadata")]
+    pub no_operator: bool,
     /// Wait for the metadata of each job (`metadata/{job_id}?wait=`), and measure how long after the broker's
     /// event `consumer.created` they were there.
     #[arg(long)]

@@ -52,7 +52,7 @@ pub async fn run(options: &Configure, stop: &CancellationToken) -> anyhow::Resul
         anyhow::bail!("--rate is 0: say how many requests per second");
     }
     let request = default_request();
-    let site = Site::prepare(&options.target, &request, &mut report).await?;
+    let site = Site::prepare(&options.target, &request, !options.no_operator, &mut report).await?;
     let measured = measure(options, &site, request, stop, &mut report).await;
     site.clear(&mut report).await;
     measured.map(|()| report)

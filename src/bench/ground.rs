@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::args::Target;
+use super::freer::Freer;
 use crate::api::FocusJob;
 use crate::probe::cluster::{Cluster, bounded};
 use crate::probe::exposition::Metrics;
@@ -31,15 +32,22 @@ pub struct Site {
     pub metrics: Metrics,
     ground: Ground,
     pool: String,
+    /// In place of an operator.
+    freer: Option<Freer>,
 }
 
 impl Site {
-    /// Finds server and cluster, makes what is missing, and lets one job come and go, which shows that operator, server
-    /// and broker work together, and opens their connections.
+    /// Finds server and cluster, makes what is missing, and lets one job come and go, which shows that operator (when
+    /// there is one), server and broker work together, and opens their connections.
     ///
     /// # Errors
     /// When one of them does not answer, or does not serve the namespace.
-    pub async fn prepare(target: &Target, request: &Value, report: &mut Report) -> anyhow::Result<Self> {
+    pub async fn prepare(
+        target: &Target,
+        request: &Value,
+        operator: bool,
+        report: &mut Report,
+    ) -> anyhow::Result<Self> {
         let server = Server::new(&target.server)?;
         server.ack().await?;
         let url = target.server_metrics.clone();
@@ -47,7 +55,8 @@ impl Site {
         let (cluster, version) = Cluster::connect(Some(&target.namespace)).await?;
         report.environment.insert("kubernetes".to_owned(), version);
         let ground = Ground::prepare(&cluster, &target.pool).await?;
-        let site = Self { cluster, server, metrics, ground, pool: target.pool.clone() };
+        let freer = (!operator).then(|| Freer::start(&cluster));
+        let site = Self { cluster, server, metrics, ground, pool: target.pool.clone(), freer };
         match site.trial(request).await {
             Ok(()) => Ok(site),
             Err(error) => {
@@ -75,7 +84,10 @@ impl Site {
         }
         let id = self.server.configure(request).await?;
         self.job(&id).await?;
-        let consumer = self.server.wait_metadata(&id, Instant::now() + TRIAL).await;
+        let consumer = match self.freer {
+            Some(_) => Ok(()),
+            None => self.server.wait_metadata(&id, Instant::now() + TRIAL).await,
+        };
         self.server.delete(&id).await?;
         consumer.with_context(|| {
             format!("does the operator serve namespace {}, and the server the same?", self.cluster.namespace)

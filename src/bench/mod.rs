@@ -5,7 +5,7 @@
 //! | `configure` | configure requests at a rate, whatever the answers take; with `--metadata` also how soon after the broker's `consumer.created` the metadata are there |
 //! | `streams` | lines on the queues of many jobs, published as an analyzer does, until they are at gRPC readers: none lost, how late, at what cost in CPU and memory |
 //!
-//! Both need a running operator and a running server, and a namespace without FocusJobs, in which they make an
+//! Both need a running server, and an operator (but for `configure --no-operator`), and a namespace without FocusJobs, in which they make an
 //! AnalyzerPool whose pods no scheduler places; what they make they take away. `docs/benchmarks.md` tells how to read
 //! the numbers.
 
@@ -16,6 +16,7 @@ mod configure;
 mod cost;
 mod findings;
 mod floor;
+mod freer;
 mod ground;
 mod memory;
 mod publisher;

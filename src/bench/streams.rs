@@ -50,7 +50,7 @@ pub async fn run(options: &Streams, stop: &CancellationToken) -> anyhow::Result<
         options.lines_per_second,
         options.duration.as_secs_f64()
     ));
-    let site = Site::prepare(&options.target, &view::request(options), &mut report).await?;
+    let site = Site::prepare(&options.target, &view::request(options), true, &mut report).await?;
     let measured = measure(options, &site, stop, &mut report).await;
     site.clear(&mut report).await;
     measured.map(|()| report)

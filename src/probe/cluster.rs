@@ -154,7 +154,11 @@ impl Cluster {
                 );
             }
             sleep(Duration::from_millis(100)).await;
-            left = bounded(&what, api.list_metadata(&ours)).await?.items;
+            // An API server that is still busy with the load is asked again.
+            match bounded(&what, api.list_metadata(&ours)).await {
+                Ok(found) => left = found.items,
+                Err(error) => tracing::warn!("{error:#}"),
+            }
         }
         Ok(())
     }
