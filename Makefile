@@ -68,7 +68,7 @@ image: ## Build focus in release mode, write .cluster/images/focus.tar and load 
 	IMAGE=$(IMAGE) hack/image-build $(TARGET)/release/focus
 	hack/image-load .cluster/images/focus.tar
 
-bench: ## Measure the running demo: probe, load, floors
+bench: ## Measure everything but ten minutes of memory: the running demo, servers under load, floors, the spectrogram
 	@FOCUS=$(TARGET)/release/focus hack/bench.sh
 	cargo bench --bench spectrogram
 

@@ -6,6 +6,7 @@
 pub mod analyzer;
 pub mod api;
 pub mod backoff;
+pub mod bench;
 pub mod broker;
 pub mod health;
 pub mod metrics_reference;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use focus_operator::{analyzer, api, metrics_reference, operator, picture, probe, server, setup, telemetry};
+use focus_operator::{
+    analyzer, api, bench, metrics_reference, operator, picture, probe, server, setup, telemetry,
+};
 
 /// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.
 const LOG: &str = "info,lapin::channel=off";
@@ -26,6 +28,8 @@ enum Role {
     Analyzer(analyzer::Args),
     /// Measures how long each phase takes, seen from outside.
     Probe(probe::Args),
+    /// Measures the Focus Server under load: configure requests, and streams of lines.
+    Bench(Box<bench::Args>),
     /// Draws the newest lines of a job as a PNG.
     Picture(picture::Args),
     /// Prints a recording as the `source` of an AnalyzerPool (JSON).
@@ -71,6 +75,10 @@ async fn main() -> ExitCode {
         Role::Probe(args) => {
             telemetry::init("warn");
             probe::run(args).await
+        }
+        Role::Bench(args) => {
+            telemetry::init("warn");
+            bench::run(*args).await
         }
         Role::Picture(args) => picture::run(args).await.map(|()| ExitCode::SUCCESS),
         Role::Source(args) => print_source(&args).map(|()| ExitCode::SUCCESS),

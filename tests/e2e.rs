@@ -6,6 +6,7 @@
 mod common;
 mod e2e {
     pub mod analyzer;
+    pub mod bench;
     pub mod failures;
     pub mod historic;
     pub mod http;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
 
 use super::error::AnalyzerError;
-use super::geometry::{Geometry, Values};
+use super::geometry::Geometry;
 use super::lines::LineMaker;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
@@ -152,24 +152,9 @@ impl Clock {
 }
 
 fn header(settings: &Settings, described: &Description) -> Header {
-    let Settings { spec, source, geometry, job_uid, .. } = settings;
-    let frequencies_hz = match &geometry.values {
-        Values::Spectrum(_) => crate::api::view::frequencies(spec, source.sample_rate_hz),
-        Values::Level => Vec::new(),
-    };
     Header {
-        job_uid: job_uid.clone(),
-        sample_rate_hz: source.sample_rate_hz,
-        source_channels: source.channels,
-        dx_m: source.dx_meters,
-        fiber_start_m: source.fiber_start_meters,
-        channel_min: spec.channels.min,
-        channel_max: spec.channels.max,
-        frequencies_hz,
-        nfft: spec.nfft_selection,
-        lines_dt_s: geometry.lines_dt_s,
         dtype: described.dtype.clone(),
         source_description: described.text.clone(),
-        analyzer: concat!("focus-operator ", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Header::of(&settings.job_uid, &settings.spec, &settings.source)
     }
 }

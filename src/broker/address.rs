@@ -33,6 +33,13 @@ pub struct BrokerArgs {
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
+impl Secret {
+    /// The text, for whom it is meant.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text.into())

@@ -10,7 +10,9 @@ use lapin::{Connection, Consumer};
 const EXCHANGE: &str = "amq.rabbitmq.event";
 /// The routing keys of everything that [`parse`] understands.
 pub const KEYS: [&str; 5] =
-    ["consumer.created", "consumer.deleted", "channel.closed", QUEUE_CREATED, "queue.deleted"];
+    [CONSUMER_CREATED, "consumer.deleted", "channel.closed", QUEUE_CREATED, "queue.deleted"];
+/// The routing key of new consumers.
+pub const CONSUMER_CREATED: &str = "consumer.created";
 /// The routing key of new queues.
 pub const QUEUE_CREATED: &str = "queue.created";
 /// Events that may wait for us; more are dropped, and a resync makes up for them.
@@ -82,7 +84,7 @@ pub fn parse(key: &str, headers: &FieldTable, vhost: &str) -> Option<BrokerEvent
         return None;
     }
     Some(match key {
-        "consumer.created" => {
+        CONSUMER_CREATED => {
             BrokerEvent::ConsumerCreated { queue: text(headers, "queue")?, channel: text(headers, "channel") }
         }
         "consumer.deleted" => BrokerEvent::ConsumerDeleted { queue: text(headers, "queue")? },

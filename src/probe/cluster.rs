@@ -13,6 +13,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::api::names::WINDOW_LABEL;
 use crate::api::{FocusJob, FocusJobSpec};
 
 /// Label on all that a run creates: the run's name.
@@ -112,18 +113,25 @@ impl Cluster {
     /// # Errors
     /// When some remain after `limit`; the message names them.
     pub async fn sweep(&self, limit: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + limit;
-        self.sweep_kind::<FocusJob>("FocusJobs", deadline).await?;
-        self.sweep_kind::<Pod>("Pods", deadline).await
+        let (deadline, ours) = (Instant::now() + limit, format!("{RUN_LABEL}={}", self.run));
+        self.sweep_kind::<FocusJob>("FocusJobs", &ours, deadline).await?;
+        self.sweep_kind::<Pod>("Pods", &ours, deadline).await
     }
 
-    async fn sweep_kind<K>(&self, kind: &str, deadline: Instant) -> anyhow::Result<()>
+    /// Deletes every FocusJob of the namespace that the Focus Server made, and waits until they are gone.
+    ///
+    /// # Errors
+    /// When some remain after `limit`; the message names them.
+    pub async fn sweep_configured(&self, limit: Duration) -> anyhow::Result<()> {
+        self.sweep_kind::<FocusJob>("FocusJobs", WINDOW_LABEL, Instant::now() + limit).await
+    }
+
+    async fn sweep_kind<K>(&self, kind: &str, selector: &str, deadline: Instant) -> anyhow::Result<()>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         K::DynamicType: Default,
     {
-        let (api, ours) =
-            (self.api::<K>(), ListParams::default().labels(&format!("{RUN_LABEL}={}", self.run)));
+        let (api, ours) = (self.api::<K>(), ListParams::default().labels(selector));
         let what = format!("listing the run's {kind}");
         let mut left = bounded(&what, api.list_metadata(&ours)).await?.items;
         // One by one: the API server works through a collection in a single row, for minutes when it is long.
@@ -139,15 +147,18 @@ impl Cluster {
                 let names: Vec<_> = left.iter().take(5).map(|o| o.name_any()).collect();
                 bail!(
                     "{} {kind} of the run are still there, such as {}: their finalizer waits for the operator; \
-                     see that it runs, then kubectl delete -n {} -l {RUN_LABEL}={}",
+                     see that it runs, then kubectl delete -n {} -l {selector}",
                     left.len(),
                     names.join(", "),
-                    self.namespace,
-                    self.run
+                    self.namespace
                 );
             }
             sleep(Duration::from_millis(100)).await;
-            left = bounded(&what, api.list_metadata(&ours)).await?.items;
+            // An API server that is still busy with the load is asked again.
+            match bounded(&what, api.list_metadata(&ours)).await {
+                Ok(found) => left = found.items,
+                Err(error) => tracing::warn!("{error:#}"),
+            }
         }
         Ok(())
     }

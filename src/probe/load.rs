@@ -14,9 +14,9 @@
 mod consumers;
 mod creator;
 mod findings;
-mod kubelet;
+pub(crate) mod kubelet;
 mod operator;
-mod setup;
+pub(crate) mod setup;
 
 use std::time::Duration;
 

@@ -11,26 +11,29 @@
 //! broker event arrived here; rows named `status:` are the operator's own `phaseSeconds`. Beneath them stands
 //! the floor: what the cluster and the broker need for a bare pod and a bare queue, measured in the same run.
 
-mod args;
-mod broker;
-mod cluster;
+pub(crate) mod args;
+pub(crate) mod broker;
+pub(crate) mod cluster;
+pub(crate) mod exposition;
 mod floor;
-mod load;
+pub(crate) mod load;
 mod outcome;
 mod pod;
-mod report;
-mod run;
-mod server;
-mod stats;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod server;
+pub(crate) mod stats;
 mod through_api;
 mod through_server;
 mod watch;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
 use crate::shutdown;
+use report::Report;
 
 /// The probe's name in the broker's list of connections.
 const NAME: &str = "focus probe";
@@ -54,13 +57,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = if args.load { load::run(args, &stop).await? } else { run::run(args, &stop).await? };
-    let json = serde_json::to_string_pretty(&report).context("writing the report as JSON")?;
-    if let Some(file) = &args.json_file {
-        let written = tokio::fs::write(file, format!("{json}\n")).await;
+    deliver(&report, args.json, args.json_file.as_deref()).await
+}
+
+/// Prints `report`, as JSON or as a table, and writes it to `file`. The exit code is 1 when it has failures.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) async fn deliver(report: &Report, json: bool, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let text = serde_json::to_string_pretty(report).context("writing the report as JSON")?;
+    if let Some(file) = file {
+        let written = tokio::fs::write(file, format!("{text}\n")).await;
         written.with_context(|| format!("writing the report to {}", file.display()))?;
     }
-    if args.json {
-        println!("{json}");
+    if json {
+        println!("{text}");
     } else {
         print!("{}", report.to_text());
     }

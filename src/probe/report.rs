@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -37,7 +38,8 @@ pub struct Row {
     /// Its summary, s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<Summary>,
-    /// Each sample, s, in the order of the jobs.
+    /// Each sample, s, in the order of the jobs; none where there are too many to be kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<f64>,
 }
 
@@ -45,6 +47,11 @@ impl Row {
     /// A row of `samples`, s.
     pub fn new(name: impl Into<String>, samples: Vec<f64>) -> Self {
         Self { name: name.into(), seconds: summarize(&samples), samples }
+    }
+
+    /// A row of which only the summary is known.
+    pub fn of(name: impl Into<String>, seconds: Option<Summary>) -> Self {
+        Self { name: name.into(), seconds, samples: Vec::new() }
     }
 }
 
@@ -93,6 +100,16 @@ impl Report {
         self.facts.push(Fact { name: name.into(), value });
     }
 
+    /// Makes a failure of a row whose 99th percentile is above `most`.
+    pub fn limit_p99(&mut self, row: &Row, most: Option<Duration>) {
+        let Some(most) = most else { return };
+        let (most, Some(p99)) = (most.as_secs_f64() * 1e3, row.seconds.map(|s| s.p99 * 1e3)) else { return };
+        if p99 > most {
+            let message = format!("the 99th percentile is {p99:.1} ms, the limit {most:.1} ms");
+            self.failures.push(Failure::new(&row.name, "TooSlow", message));
+        }
+    }
+
     /// The report as aligned plain text.
     pub fn to_text(&self) -> String {
         let mut text = format!("{}\n", self.title);
@@ -139,7 +156,7 @@ fn write_rows(text: &mut String, title: &str, rows: &[Row], width: usize) {
         for cell in cells.map_or([None; 5], |c| c.map(Some)) {
             let _ = write!(text, "  {:>9}", cell.map_or_else(|| "-".to_owned(), milliseconds));
         }
-        let _ = writeln!(text, "  {:>6}", row.samples.len());
+        let _ = writeln!(text, "  {:>6}", row.seconds.map_or(0, |s| s.n));
     }
 }
 
@@ -207,6 +224,21 @@ failed: 18-3: NoConsumer: no consumer yet
         assert_eq!(report.to_text(), expected);
         let bare = Report { title: "t".to_owned(), started_at: "s".to_owned(), ..Report::default() };
         assert_eq!(bare.to_text(), "t\ns; \n");
+    }
+
+    #[test]
+    fn a_limit_that_is_passed_is_a_failure() {
+        let row = Row::new("x", vec![0.02; 100]);
+        for (row, most, failures) in [
+            (&row, None, 0),
+            (&row, Some(20), 0),
+            (&row, Some(19), 1),
+            (&Row::new("none", vec![]), Some(1), 0),
+        ] {
+            let mut report = Report::default();
+            report.limit_p99(row, most.map(Duration::from_millis));
+            assert_eq!(report.failures.len(), failures, "{most:?}");
+        }
     }
 
     #[test]

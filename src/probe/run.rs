@@ -222,7 +222,7 @@ pub async fn read_request(args: &Options) -> anyhow::Result<Option<Value>> {
 }
 
 /// The request that the timing test of this system has always sent.
-fn default_request() -> Value {
+pub fn default_request() -> Value {
     json!({
         "displayTimeAxisDuration": 10, "nfftSelection": 1024, "channels": {"min": 1, "max": 50},
         "frequencyRange": {"min": 0, "max": 500}, "view_type": "MULTICHANNEL"

@@ -1,6 +1,7 @@
 //! Percentiles. Pure.
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 /// What a set of samples looks like, in the samples' unit.
 #[derive(Serialize, Clone, Copy, Debug, PartialEq)]
@@ -42,9 +43,26 @@ fn nearest_rank(sorted: &[f64], percent: usize) -> Option<f64> {
     sorted.get(rank - 1).copied()
 }
 
+/// Seconds from `from` to `to`; negative when `to` was first, as news that come by different ways may be.
+pub fn between(from: Instant, to: Instant) -> f64 {
+    match to.checked_duration_since(from) {
+        Some(later) => later.as_secs_f64(),
+        None => -(from - to).as_secs_f64(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_may_be_negative() {
+        let now = Instant::now();
+        let later = now + std::time::Duration::from_millis(250);
+        for (from, to, expected) in [(now, later, 0.25), (later, now, -0.25), (now, now, 0.0)] {
+            assert_eq!(between(from, to), expected);
+        }
+    }
 
     #[test]
     fn nothing_has_no_summary() {

@@ -154,7 +154,7 @@ fn channel_to_stream(channels: usize) -> ChannelToStream {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::server::validate::validate;
     use serde_json::json;

@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
     pub key: Option<&'a Key>,
 }
 
-/// Makes the job in the first free window, and enters it.
+/// Makes the job in the next free window, and enters it.
 ///
 /// # Errors
 /// 429 when all windows are taken, 503 when the job cannot be stored or made.

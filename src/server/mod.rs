@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use args::Args;
+pub(crate) use job::line_bytes;
 
 use replicas::dial::Dialer;
 
@@ -117,7 +118,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         shared,
         jobs,
         store,
-        windows: windows::Windows::new(args.windows),
+        windows: windows::Windows::new(args.windows, args.peer_listen.map_or(0, |_| rand::random())),
         window_count: args.windows,
         pool: args.pool.clone(),
         stream: answer::StreamAddress { url: args.stream_url.clone(), port: args.stream_port },

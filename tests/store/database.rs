@@ -48,7 +48,24 @@ impl TestDatabase {
         server
     }
 
+    /// The same, with one window.
+    pub async fn server_with_one_window(&self, world: &World) -> Process {
+        let server = self.start(world, &self.url, &[("FOCUS_WINDOWS", "1")]);
+        server.until_ready().await;
+        server
+    }
+
     pub fn server_at(&self, world: &World, url: &str) -> Process {
+        self.start(world, url, &[])
+    }
+
+    fn start(&self, world: &World, url: &str, more: &[(&str, &str)]) -> Process {
+        let broker = broker::url();
+        let env = [
+            ("FOCUS_BROKER_URL", &*broker),
+            ("FOCUS_MONGODB_URI", url),
+            ("FOCUS_MONGODB_DATABASE", &self.name),
+        ];
         Process::start(
             &[
                 "server",
@@ -59,11 +76,7 @@ impl TestDatabase {
                 "--grpc-listen",
                 "127.0.0.1:{grpc_port}",
             ],
-            &[
-                ("FOCUS_BROKER_URL", &broker::url()),
-                ("FOCUS_MONGODB_URI", url),
-                ("FOCUS_MONGODB_DATABASE", &self.name),
-            ],
+            &[&env, more].concat(),
         )
     }
 }

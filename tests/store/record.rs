@@ -55,7 +55,7 @@ pub async fn a_job_s_life_is_in_its_record() {
     in_world("record", |world| async move {
         let database = TestDatabase::new().await;
         default_pool(&world).await;
-        let server = database.server(&world).await;
+        let server = database.server_with_one_window(&world).await;
         let id = configured(&server).await;
         let record = database.record(&world.namespace, &id).await.unwrap();
         assert_eq!(record.get_document("request").unwrap().get_str("note").ok(), Some("kept as received"));

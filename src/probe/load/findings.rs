@@ -8,6 +8,7 @@ use super::creator::Created;
 use super::kubelet::Kubelet;
 use crate::probe::outcome::status_rows;
 use crate::probe::report::{Failure, Report, Row};
+use crate::probe::stats::between;
 use crate::probe::watch::{JobWatch, Sighting};
 
 /// How many jobs that did not get there are named.
@@ -90,15 +91,6 @@ fn consumer_ready_at(sighting: &Sighting) -> Option<Timestamp> {
     Some(sighting.status.as_ref()?.timeline.consumer_ready_at.as_ref()?.0)
 }
 
-/// Seconds from `from` to `to`; negative when `to` was first. consume-ok reaches us and the broker's event
-/// reaches the operator by different ways.
-fn between(from: Instant, to: Instant) -> f64 {
-    match to.checked_duration_since(from) {
-        Some(later) => later.as_secs_f64(),
-        None => -(from - to).as_secs_f64(),
-    }
-}
-
 fn wall_between(from: Timestamp, to: Timestamp) -> f64 {
     (to.as_microsecond() - from.as_microsecond()) as f64 / 1e6
 }
@@ -106,17 +98,10 @@ fn wall_between(from: Timestamp, to: Timestamp) -> f64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn intervals_may_be_negative() {
-        let now = Instant::now();
-        let later = now + Duration::from_millis(250);
-        for (from, to, expected) in [(now, later, 0.25), (later, now, -0.25), (now, now, 0.0)] {
-            assert_eq!(between(from, to), expected);
-        }
+    fn wall_intervals_may_be_negative() {
         let at = |us| Timestamp::from_microsecond(us).unwrap();
         assert_eq!(wall_between(at(500_000), at(250_000)), -0.25);
     }

@@ -10,10 +10,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::probe::exposition::{CPU, Exposition, MEMORY, Metrics};
 use crate::probe::report::{Failure, Report};
 
-const CPU: &str = "process_cpu_seconds_total";
-const MEMORY: &str = "process_resident_memory_bytes";
 const WRITES: &str = "focus_api_writes_total";
 /// How long the operator must write nothing to count as settled, and how long that is awaited.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -39,8 +38,7 @@ impl Sample {
 
 /// The operator's metrics, sampled each half second for the largest memory; ends when dropped.
 pub struct Operator {
-    url: String,
-    http: reqwest::Client,
+    metrics: Metrics,
     peak: Arc<AtomicU64>,
     task: AbortHandle,
 }
@@ -60,12 +58,10 @@ impl Operator {
         if url == "none" {
             return Ok(None);
         }
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build();
-        let http = http.context("making the HTTP client")?;
-        let peak = Arc::new(AtomicU64::new(0));
-        scrape(&http, url).await.context("is the operator running? --operator-metrics names its metrics")?;
-        let task = tokio::spawn(sample_memory(http.clone(), url.to_owned(), peak.clone())).abort_handle();
-        Ok(Some(Self { url: url.to_owned(), http, peak, task }))
+        let (metrics, peak) = (Metrics::at(url)?, Arc::new(AtomicU64::new(0)));
+        scrape(&metrics).await.context("is the operator running? --operator-metrics names its metrics")?;
+        let task = tokio::spawn(sample_memory(metrics.clone(), peak.clone())).abort_handle();
+        Ok(Some(Self { metrics, peak, task }))
     }
 
     /// The metrics now.
@@ -73,7 +69,7 @@ impl Operator {
     /// # Errors
     /// When they do not answer.
     pub async fn sample(&self) -> anyhow::Result<Sample> {
-        scrape(&self.http, &self.url).await
+        scrape(&self.metrics).await
     }
 
     /// The metrics after the operator has written nothing for 2 s, or after 20 s.
@@ -100,11 +96,11 @@ impl Operator {
     }
 }
 
-async fn sample_memory(http: reqwest::Client, url: String, peak: Arc<AtomicU64>) {
+async fn sample_memory(metrics: Metrics, peak: Arc<AtomicU64>) {
     let mut ticks = interval(Duration::from_millis(500));
     loop {
         ticks.tick().await;
-        if let Ok(sample) = scrape(&http, &url).await {
+        if let Ok(sample) = scrape(&metrics).await {
             peak.fetch_max(sample.bytes as u64, Ordering::Relaxed);
         }
     }
@@ -121,34 +117,14 @@ pub async fn read(operator: &Option<Operator>) -> anyhow::Result<Option<Sample>>
     }
 }
 
-async fn scrape(http: &reqwest::Client, url: &str) -> anyhow::Result<Sample> {
-    let what = || format!("reading the operator's metrics at {url}");
-    let answer = http.get(url).send().await.and_then(reqwest::Response::error_for_status);
-    let text = answer.with_context(what)?.text().await.with_context(what)?;
-    parse(&text).with_context(what)
+async fn scrape(metrics: &Metrics) -> anyhow::Result<Sample> {
+    sample(&metrics.read().await?)
 }
 
-/// The three metrics from the Prometheus text format. An operator that has not yet written shows no writes.
-fn parse(text: &str) -> anyhow::Result<Sample> {
-    let (mut cpu, mut bytes, mut writes) = (None, None, BTreeMap::new());
-    for line in text.lines().filter(|l| !l.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let Ok(value) = value.parse::<f64>() else { continue };
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        match name {
-            CPU => cpu = Some(value),
-            MEMORY => bytes = Some(value),
-            WRITES => {
-                writes.insert(labels.trim_end_matches('}').replace('"', ""), value);
-            }
-            _ => {}
-        }
-    }
-    Ok(Sample {
-        cpu_seconds: cpu.with_context(|| format!("there is no metric {CPU}"))?,
-        bytes: bytes.with_context(|| format!("there is no metric {MEMORY}"))?,
-        writes,
-    })
+/// The three metrics. An operator that has not yet written shows no writes.
+fn sample(metrics: &Exposition) -> anyhow::Result<Sample> {
+    let writes = metrics.series(WRITES).map(|(labels, value)| (labels.to_owned(), value)).collect();
+    Ok(Sample { cpu_seconds: metrics.sum(CPU)?, bytes: metrics.sum(MEMORY)?, writes })
 }
 
 /// What was written between two samples, such as `resource=pods,verb=create 3`.
@@ -184,6 +160,10 @@ pub fn enter_costs(before: &Sample, after: &Sample, peak: f64, jobs: usize, repo
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> anyhow::Result<Sample> {
+        sample(&Exposition::parse(text))
+    }
 
     const TEXT: &str = "\
 # HELP focus_api_writes_total Writes.

@@ -22,8 +22,8 @@ use crate::backoff::Backoff;
 const CHECK: Duration = Duration::from_secs(15);
 /// First and longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// Jobs that are written at once.
-const AT_ONCE: usize = 8;
+/// Jobs that are written at once: few, for a configure request, which waits for the database, has to wait behind them.
+const AT_ONCE: usize = 2;
 /// Longest last writing when the server ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause before the first sweep.
