@@ -30,6 +30,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+pub(crate) use args::duration;
+
 use crate::shutdown;
 
 /// The probe's name in the broker's list of connections.

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod objects;
+pub mod plugin;
 pub mod process;
 pub mod python;
 
