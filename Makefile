@@ -7,7 +7,7 @@ IMAGE ?= focus-operator.io/focus:dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CRDS := focusjobs analyzerpools
 
-.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart check-alerts doc unit e2e cluster cluster-down image bench deny setup clean
+.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart check-alerts doc unit e2e cluster cluster-down image krew bench deny setup clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -67,6 +67,10 @@ image: ## Build focus in release mode, write .cluster/images/focus.tar and load 
 	cargo build --release --locked
 	IMAGE=$(IMAGE) hack/image-build $(TARGET)/release/focus
 	hack/image-load .cluster/images/focus.tar
+
+krew: ## Build the kubectl plugin and pack it for Krew, with its manifest, in target/krew
+	cargo build --release --locked --bin kubectl-focus
+	hack/krew-pack $(TARGET)/krew $(TARGET)/release/kubectl-focus
 
 bench: ## Measure everything but ten minutes of memory: the running demo, servers under load, floors, the spectrogram
 	@FOCUS=$(TARGET)/release/focus hack/bench.sh

@@ -4,6 +4,7 @@ pub mod analyzerpool;
 pub mod conditions;
 pub mod crds;
 pub mod focusjob;
+pub mod job_view;
 pub mod names;
 pub mod timeline;
 pub mod view;

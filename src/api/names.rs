@@ -24,6 +24,8 @@ pub const POOL_LABEL: &str = "focus-operator.io/pool";
 pub const WINDOW_LABEL: &str = "focus-operator.io/window";
 /// Annotation on FocusJobs: the replica of the Focus Server that the job's consumer belongs to while it lives.
 pub const SERVER: &str = "focus-operator.io/server";
+/// Kubernetes' label for what part of the system an object is.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Label on FocusJobs that the Focus Server made for a request with an Idempotency-Key: the key's hash.
 pub const KEY_LABEL: &str = "focus-operator.io/idempotency-key";
 /// Name of the analyzer's container in the pod template.

@@ -80,13 +80,20 @@ impl Timeline {
     /// The phases between the milestones that are known. None is negative: a milestone that was seen out of
     /// order (a consumer that was there before the queue's confirmation) makes a phase of 0 s.
     pub fn phase_seconds(&self) -> PhaseSeconds {
-        PhaseSeconds {
-            configure: between(&self.configured_at, &self.accepted_at),
-            pod: between(&self.accepted_at, &self.pod_ready_at),
-            queue: between(&self.accepted_at, &self.queue_ready_at),
-            consumer: between(&self.queue_ready_at, &self.consumer_ready_at),
-            total: between(&self.configured_at, &self.ready_at),
-        }
+        let seconds = self.phases().map(|(_, from, to)| between(from, to));
+        let [configure, pod, queue, consumer, total] = seconds;
+        PhaseSeconds { configure, pod, queue, consumer, total }
+    }
+
+    /// The phases: name, and the milestones at which each begins and ends.
+    pub fn phases(&self) -> [(&'static str, &Option<MicroTime>, &Option<MicroTime>); 5] {
+        [
+            ("configure", &self.configured_at, &self.accepted_at),
+            ("pod", &self.accepted_at, &self.pod_ready_at),
+            ("queue", &self.accepted_at, &self.queue_ready_at),
+            ("consumer", &self.queue_ready_at, &self.consumer_ready_at),
+            ("total", &self.configured_at, &self.ready_at),
+        ]
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::args::Target;
 use super::freer::Freer;
 use crate::api::FocusJob;
+use crate::kubeconfig::Connection;
 use crate::probe::cluster::{Cluster, bounded};
 use crate::probe::exposition::Metrics;
 use crate::probe::load::setup::Ground;
@@ -52,7 +53,7 @@ impl Site {
         server.ack().await?;
         let url = target.server_metrics.clone();
         let metrics = Metrics::at(url.unwrap_or_else(|| format!("{}/metrics", target.server)))?;
-        let (cluster, version) = Cluster::connect(Some(&target.namespace)).await?;
+        let (cluster, version) = Cluster::connect(&Connection::default(), Some(&target.namespace)).await?;
         report.environment.insert("kubernetes".to_owned(), version);
         let ground = Ground::prepare(&cluster, &target.pool).await?;
         let freer = (!operator).then(|| Freer::start(&cluster));

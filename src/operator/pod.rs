@@ -45,7 +45,7 @@ pub fn labels(job: &FocusJob) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "focus-analyzer".to_owned()),
         ("app.kubernetes.io/instance", names::label_value(&name)),
-        ("app.kubernetes.io/component", "analyzer".to_owned()),
+        (names::COMPONENT_LABEL, "analyzer".to_owned()),
         ("app.kubernetes.io/part-of", "focus".to_owned()),
         ("app.kubernetes.io/managed-by", "focus-operator".to_owned()),
         (names::JOB_LABEL, names::label_value(&name)),

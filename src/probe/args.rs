@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::broker::BrokerArgs;
+use crate::kubeconfig::Connection;
 
 /// What `focus probe` is told.
 #[derive(clap::Args, Debug, Clone)]
@@ -66,6 +67,9 @@ pub struct Options {
     /// The broker, for the floor's bare queues.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Which cluster.
+    #[command(flatten)]
+    pub connection: Connection,
 
     /// Generate load: see the module documentation.
     #[arg(long, hide = true)]
@@ -89,6 +93,9 @@ impl Options {
 }
 
 /// A duration such as `100ms`, `30s` or `2m`; a number without a unit is seconds.
+///
+/// # Errors
+/// A sentence, when it is none.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::names::WINDOW_LABEL;
 use crate::api::{FocusJob, FocusJobSpec};
+use crate::kubeconfig::Connection;
 
 /// Label on all that a run creates: the run's name.
 pub const RUN_LABEL: &str = "focus-operator.io/probe-run";
@@ -36,14 +37,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects by KUBECONFIG, or from within a pod.
+    /// Connects as `connection` says: by default by KUBECONFIG, or from within a pod.
     ///
     /// # Errors
     /// When there is no configuration or the API server does not answer.
-    pub async fn connect(namespace: Option<&str>) -> anyhow::Result<(Self, String)> {
-        let client = Client::try_default()
-            .await
-            .context("reading the cluster's configuration; set KUBECONFIG or run in a pod")?;
+    pub async fn connect(connection: &Connection, namespace: Option<&str>) -> anyhow::Result<(Self, String)> {
+        let (client, _) = connection.client(CALL).await?;
         let version = bounded("asking the API server for its version", client.apiserver_version()).await?;
         let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
         let run = format!("r{:08x}", rand::random::<u32>());

@@ -62,7 +62,7 @@ pub async fn run(args: &Options, stop: &CancellationToken) -> anyhow::Result<Rep
     let mut report = Report::new(format!("focus probe --load: {} jobs {pace}", args.jobs));
     let broker = args.broker.address()?;
     let namespace = args.namespace.as_deref().unwrap_or("focus-bench");
-    let (cluster, version) = Cluster::connect(Some(namespace)).await?;
+    let (cluster, version) = Cluster::connect(&args.connection, Some(namespace)).await?;
     report.environment.insert("kubernetes".to_owned(), version);
     let operator = Operator::find(&args.operator_metrics).await?;
     let ground = Ground::prepare(&cluster, &args.pool).await?;

@@ -32,6 +32,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+pub(crate) use args::duration;
+
 use crate::shutdown;
 use report::Report;
 

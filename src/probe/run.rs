@@ -90,7 +90,7 @@ async fn through_api(args: &Options, report: &mut Report) -> anyhow::Result<Way>
         Some(spec) => serde_json::from_value(spec).context("reading --request: it is no FocusJob spec")?,
         None => default_spec(&args.pool)?,
     };
-    let (cluster, version) = Cluster::connect(args.namespace.as_deref()).await?;
+    let (cluster, version) = Cluster::connect(&args.connection, args.namespace.as_deref()).await?;
     report.environment.insert("kubernetes".to_owned(), version);
     let watch = JobWatch::start(&cluster).await?;
     Ok(Way::Api(ThroughApi { cluster, watch, spec, limit: args.limit() }))
@@ -117,7 +117,7 @@ async fn through_server(args: &Options, report: &mut Report) -> anyhow::Result<W
 /// The cluster and its watch; a note when they cannot be reached, for the server can be measured alone.
 async fn watched(args: &Options, report: &mut Report) -> Option<(Cluster, JobWatch)> {
     let found = async {
-        let (cluster, version) = Cluster::connect(args.namespace.as_deref()).await?;
+        let (cluster, version) = Cluster::connect(&args.connection, args.namespace.as_deref()).await?;
         let watch = JobWatch::start(&cluster).await?;
         anyhow::Ok((cluster, watch, version))
     };

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::job_view::{condition, micros, milestones};
 use crate::api::conditions::{self, FINISHED};
 use crate::api::focusjob::JobPhase;
+use crate::api::job_view::{condition, micros, milestones};
 use crate::api::{FocusJob, FocusJobStatus};
 
 /// The bit of an event's id that says that the end has been told.
@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
     use crate::api::conditions::{CONSUMER_READY, QUEUE_READY};
+    use crate::api::job_view::tests::job;
     use crate::api::timeline::{Timeline, micro};
-    use crate::server::job_view::tests::job;
 
     fn at(
         job: &mut FocusJob,

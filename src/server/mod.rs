@@ -1,8 +1,8 @@
 //! The Focus Server: the HTTP API, and the consumers of all live jobs of its namespace.
 //!
 //! The FocusJob is the job's record; the server holds nothing that it cannot read again from the API server and
-//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall`, `wait`, `job_view` and `job_events`
-//! are pure.
+//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall`, `wait` and `job_events` are
+//! pure.
 
 pub mod answer;
 mod args;
@@ -15,7 +15,6 @@ pub mod header;
 mod idempotency;
 mod job;
 mod job_events;
-mod job_view;
 mod jobs;
 pub mod lines;
 mod make;

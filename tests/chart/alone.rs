@@ -10,6 +10,7 @@ use super::kustomize::{Overlay, secret, serves_a_job};
 use super::rights;
 use super::tools::{ROOT, Release, enforce_restricted, kubectl, until_nothing_is_left};
 use crate::common::objects::job;
+use crate::common::plugin::focus;
 use crate::common::{World, in_world, until};
 
 const DEFINITIONS: [&str; 2] = ["crd/focusjobs.focus-operator.io", "crd/analyzerpools.focus-operator.io"];
@@ -63,6 +64,8 @@ async fn a_release_brings_and_takes_the_definitions() {
         world.until_condition("view", READY, true).await;
         release.uninstall();
         nothing_is_there(&world, &queue_name(&ready)).await;
+        let told = focus(&["status", "-n", &world.namespace]);
+        assert!(told.err.contains("helm install") && told.code == Some(1), "{}", told.err);
 
         installed_by_kubectl(&world).await;
         take_definitions_away();

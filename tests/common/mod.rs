@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod cut;
 pub mod objects;
+pub mod plugin;
 pub mod process;
 pub mod prometheus;
 pub mod python;

@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use super::document::ErrorBody;
 use super::{extract, unknown};
 use crate::api::focusjob::JobPhase;
+use crate::api::job_view::{self, JobDetails, JobSummary};
 use crate::server::configure::{self, Server};
 use crate::server::error::ApiError;
-use crate::server::job_view::{self, JobDetails, JobSummary};
 
 /// Most jobs of one answer.
 const MAX_LIMIT: usize = 1000;

@@ -1,16 +1,17 @@
-//! A job as `GET /jobs` and `GET /jobs/{job_id}` show it. Pure.
+//! A job as `GET /jobs`, `GET /jobs/{job_id}` and the kubectl plugin show it. Pure.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::conditions::{self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY};
-use crate::api::focusjob::JobPhase;
-use crate::api::timeline::Timeline;
-use crate::api::{FocusJob, names};
+use super::conditions::{self, ANALYZER_READY, CONSUMER_READY, FINISHED, QUEUE_READY, READY};
+use super::focusjob::JobPhase;
+use super::timeline::Timeline;
+use super::{FocusJob, names};
 
 /// What a job waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -187,7 +188,30 @@ pub fn waiting(job: &FocusJob) -> Option<Waiting> {
     })
 }
 
-fn explanation(job: &FocusJob) -> String {
+/// Since when a job has waited for what [`waiting`] names.
+///
+/// A condition knows whole seconds, and that it was not True from the start; what the job waits for began when the
+/// milestone before it was reached, if that is later.
+pub fn waiting_since(job: &FocusJob) -> Option<Timestamp> {
+    let waiting = waiting(job)?;
+    let status = job.status.clone().unwrap_or_default();
+    let (type_, milestone) = match waiting.phase.as_str() {
+        "analyzer" => (ANALYZER_READY, status.timeline.accepted_at),
+        "queue" => (QUEUE_READY, status.timeline.accepted_at),
+        "consumer" => (CONSUMER_READY, status.timeline.queue_ready_at),
+        _ => (READY, status.timeline.configured_at),
+    };
+    let changed = conditions::find(&status.conditions, type_).map(|c| c.last_transition_time.0);
+    changed.max(milestone.map(|at| at.0)).or_else(|| job.creation_timestamp().map(|at| at.0))
+}
+
+/// Whether what is awaited is more than merely under way.
+pub fn is_concern(waiting: &Waiting) -> bool {
+    waiting.reason != "NotAccepted" && !conditions::UNDER_WAY.contains(&waiting.reason.as_str())
+}
+
+/// What happens, in a sentence.
+pub fn explanation(job: &FocusJob) -> String {
     if let Some(waiting) = waiting(job) {
         let of = if waiting.phase == "operator" { "the" } else { "its" };
         return format!(
@@ -208,18 +232,24 @@ fn explanation(job: &FocusJob) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
     use super::*;
     use crate::api::FocusJobStatus;
     use crate::api::conditions::Verdict;
     use crate::api::timeline::micro;
-    use crate::server::answer::tests::spec;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use k8s_openapi::jiff::Timestamp;
 
     /// A job of that phase and with these conditions: type, status and reason.
     pub fn job(phase: Option<JobPhase>, verdicts: &[(&'static str, bool, &str)]) -> FocusJob {
-        let mut job = FocusJob::new("18-3", spec(8));
+        let spec = json!({
+            "viewType": "MultiChannel", "channels": {"min": 1, "max": 8}, "nfftSelection": 1024,
+            "frequencyRange": {"min": 0, "max": 500}, "displayTimeAxisDuration": 10
+        });
+        let mut job = FocusJob::new("18-3", serde_json::from_value(spec).unwrap());
         let verdicts: Vec<_> = verdicts
             .iter()
             .map(|(type_, is, reason)| Verdict::new(type_, *is, *reason, "so it is"))
@@ -263,6 +293,23 @@ pub(super) mod tests {
             let found = found.as_ref().map(|w| (w.phase.as_str(), w.reason.as_str()));
             assert_eq!(found, expected, "{verdicts:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_begins_with_the_milestone_before_it_or_with_the_loss() {
+        let second = |s: i64| Timestamp::from_second(s).unwrap();
+        let mut waits = job(Some(JobPhase::Starting), &[(CONSUMER_READY, false, "NoConsumer")]);
+        assert_eq!(waiting_since(&waits), Some(second(0)), "the condition's own time");
+        let timeline = &mut waits.status.as_mut().unwrap().timeline;
+        timeline.queue_ready_at = Some(micro(Timestamp::from_microsecond(1_250_000).unwrap()));
+        assert_eq!(waiting_since(&waits), Timestamp::from_microsecond(1_250_000).ok());
+        waits.status.as_mut().unwrap().conditions[0].last_transition_time = Time(second(90));
+        assert_eq!(waiting_since(&waits), Some(second(90)), "lost later");
+        let mut unseen = job(None, &[]);
+        assert_eq!(waiting_since(&unseen), None);
+        unseen.metadata.creation_timestamp = Some(Time(second(7)));
+        assert_eq!(waiting_since(&unseen), Some(second(7)));
+        assert_eq!(waiting_since(&job(Some(JobPhase::Ready), &[(READY, true, "Ready")])), None);
     }
 
     #[test]
