@@ -16,8 +16,8 @@ fn krew_installs_what_is_packed_for_it() {
         .unwrap();
     assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
     let manifest = folder.join("focus.yaml");
-    let archive = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let archive = archive.filter(|path| path.extension().is_some_and(|end| end == "gz")).next().unwrap();
+    let mut packed = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let archive = packed.find(|path| path.extension().is_some_and(|end| end == "gz")).unwrap();
     let root = folder.join("root");
     let install = |manifest: &std::path::Path| {
         Command::new(from_env("FOCUS_TEST_KREW"))

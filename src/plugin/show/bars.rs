@@ -191,7 +191,7 @@ mod tests {
   total      ████████████████████████████████████████     1.000 s
              0 s                              1.000 s
 ";
-        assert_eq!(drawn, expected.replace("  configure  ", "  configure  "), "\n{drawn}");
+        assert_eq!(drawn, expected, "\n{drawn}");
     }
 
     #[test]
