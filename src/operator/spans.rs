@@ -21,7 +21,7 @@ const PROBLEM: &str = "problem";
 /// A span that is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// The phase, or [`PROBLEM`].
+    /// The phase, or `problem`.
     pub name: &'static str,
     /// When it began.
     pub start: Timestamp,

@@ -29,6 +29,12 @@ pub struct Exporting {
 /// no process ends because its traces cannot be had.
 pub fn start(service: &'static str) -> Option<Exporting> {
     let endpoint = endpoint(|name| std::env::var(name).ok())?;
+    let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+    if let Some(protocol) = protocol.into_iter().find_map(|name| std::env::var(name).ok())
+        && protocol != "grpc"
+    {
+        tracing::warn!(protocol, "traces are exported by gRPC all the same: no other protocol is spoken");
+    }
     let exporter = match exporter(&endpoint) {
         Ok(exporter) => exporter,
         Err(error) => {
@@ -39,17 +45,21 @@ pub fn start(service: &'static str) -> Option<Exporting> {
             return None;
         }
     };
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let counted = Counted { exporter, waiting: Arc::clone(&waiting), failing: AtomicBool::new(false) };
-    // Its own thread; it takes the bounds of its queue and batches from OTEL_BSP_*.
-    let mut processor = BatchSpanProcessor::new(counted, Default::default());
-    processor.set_resource(&resource(service));
     let room = std::env::var(OTEL_BSP_MAX_QUEUE_SIZE).ok().and_then(|size| size.parse().ok());
     tracing::info!(endpoint, "exporting traces");
-    Some(Exporting { processor, waiting, room: room.unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT) })
+    Some(Exporting::new(exporter, &resource(service), room.unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT)))
 }
 
 impl Exporting {
+    fn new(exporter: impl SpanExporter + 'static, resource: &Resource, room: usize) -> Self {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = Counted { exporter, waiting: Arc::clone(&waiting), failing: AtomicBool::new(false) };
+        // Its own thread; it takes the bounds of its queue and batches from OTEL_BSP_*.
+        let mut processor = BatchSpanProcessor::new(counted, Default::default());
+        processor.set_resource(resource);
+        Self { processor, waiting, room }
+    }
+
     /// Takes a span to be exported, or drops it when too many wait.
     pub fn take(&self, span: SpanData) {
         if self.waiting.fetch_add(1, Ordering::AcqRel) < self.room {
@@ -184,6 +194,53 @@ mod tests {
             assert!(error.contains(words) && !error.contains("secret"), "{error}");
         }
         assert!(exporter("http://collector:4317").is_ok() && exporter("https://collector:4317").is_ok());
+    }
+
+    /// A receiver that answers when it is told to.
+    #[derive(Debug)]
+    struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<OTelSdkResult>>);
+
+    impl SpanExporter for Slow {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().map_or(Ok(()), |answers| answers.recv().unwrap_or(Ok(())))
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_dropped_and_counted_and_nobody_waits() {
+        let span = || {
+            let trace = super::super::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None);
+            let now = std::time::SystemTime::now();
+            let span = super::super::Span {
+                name: "pod",
+                id: super::super::new_span_id(),
+                parent: super::super::SpanId::INVALID,
+                kind: opentelemetry::trace::SpanKind::Internal,
+                start: now,
+                end: now,
+                failed: None,
+                attributes: Vec::new(),
+            };
+            super::super::data(&trace.expect("valid"), span)
+        };
+        let counts = || ["exported", "dropped"].map(|outcome| COUNTED.with_label_values(&[outcome]).get());
+        let (answer, answers) = std::sync::mpsc::channel();
+        let exporting = Exporting::new(Slow(answers.into()), &resource("focus-test"), 3);
+        let [exported, dropped] = counts();
+        (0..10).for_each(|_| exporting.take(span()));
+        assert_eq!(counts(), [exported, dropped + 7]);
+        // The receiver says nothing: the end comes all the same.
+        let asked = std::time::Instant::now();
+        exporting.finish(Duration::from_millis(50));
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        // What it refuses is lost, and makes room.
+        answer.send(Err(opentelemetry_sdk::error::OTelSdkError::AlreadyShutdown)).expect("it waits");
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while counts() != [exported, dropped + 10] {
+            assert!(std::time::Instant::now() < until, "{:?}", counts());
+            std::thread::yield_now();
+        }
+        assert_eq!(exporting.waiting.load(Ordering::Acquire), 0);
     }
 
     #[test]
