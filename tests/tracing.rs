@@ -192,7 +192,17 @@ async fn a_receiver_that_is_away_or_silent_harms_nothing() {
         default_pool(&world).await;
         let away = [&often[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]].concat();
         let operator = world.operator_in(&away).await;
-        let silent = [&often[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", silent.as_str())]].concat();
+        let secret = "not-for-the-log";
+        let headers = format!("authorization=Bearer%20{secret}");
+        let silent = [
+            &often[..],
+            &[
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", silent.as_str()),
+                ("OTEL_EXPORTER_OTLP_HEADERS", &headers),
+                ("FOCUS_LOG", "trace"),
+            ],
+        ]
+        .concat();
         let server = world.server_in(&[], &silent).await;
         let id = configure(&server, &format!("00-0af7651916cd43dd8448eb211c80319c-{CLIENT}-01")).await;
         world.until_condition(&id, READY, true).await;
@@ -202,8 +212,9 @@ async fn a_receiver_that_is_away_or_silent_harms_nothing() {
                 (process.metric("focus_trace_spans_total{outcome=\"dropped\"}").await > 0.0).then_some(())
             })
             .await;
-            assert!(process.log().contains("exporting traces failed"), "{}", process.log());
+            assert!(process.log().contains("exporting traces failed"), "{name}");
         }
+        assert!(!server.log().contains(secret), "a secret in the log");
         delete(&world, &server, &id).await;
         for process in [operator, server] {
             let asked = Instant::now();
