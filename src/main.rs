@@ -1,6 +1,7 @@
 //! The `focus` command: one binary, a role for each part of the system.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use focus_operator::{
@@ -9,6 +10,11 @@ use focus_operator::{
 
 /// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.
 const LOG: &str = "info,lapin::channel=off";
+
+/// How long the end of operator and server waits for their last spans.
+const FLUSH: Duration = Duration::from_secs(2);
+/// The same for an analyzer, which is to end within 2 s of SIGTERM, its last lines included.
+const FLUSH_OF_ANALYZER: Duration = Duration::from_millis(400);
 
 /// Live fibre sensing (DAS) on Kubernetes.
 #[derive(Parser)]
@@ -62,14 +68,17 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().role {
         Role::Operator(args) => {
             telemetry::init(LOG);
+            telemetry::traces::start("focus-operator", FLUSH);
             operator::run(args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Server(args) => {
             telemetry::init(LOG);
+            telemetry::traces::start("focus-server", FLUSH);
             server::run(*args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Analyzer(args) => {
             telemetry::init("info,lapin::returned_messages=error");
+            telemetry::traces::start("focus-analyzer", FLUSH_OF_ANALYZER);
             Ok(analyzer::run(args).await)
         }
         Role::Probe(args) => {
@@ -92,10 +101,12 @@ async fn main() -> ExitCode {
             setup::run(args).await.map(|()| ExitCode::SUCCESS)
         }
     };
-    outcome.unwrap_or_else(|error| {
+    let code = outcome.unwrap_or_else(|error| {
         eprintln!("focus: {error:#}");
         ExitCode::FAILURE
-    })
+    });
+    telemetry::traces::finish().await;
+    code
 }
 
 /// Runs alone in its process, so that reading a file may block.

@@ -25,6 +25,7 @@ use super::store::JobStore;
 use super::validate::validate;
 use super::windows::Windows;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, view};
+use crate::telemetry::traces::JobTrace;
 
 /// Which watches have been read for the first time.
 #[derive(Default)]
@@ -138,7 +139,7 @@ pub async fn configure(
         return Ok((answer(&first.name_any()), true));
     }
     server.shared.metrics.configure.observe(received.instant.elapsed().as_secs_f64());
-    info!(job = name, "configured");
+    JobTrace::of(&made).log().in_scope(|| info!("configured"));
     Ok((answer(&name), false))
 }
 

@@ -8,7 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use super::cluster::Cluster;
 use super::header;
@@ -57,8 +57,9 @@ impl Shared {
 
 /// Runs the consumer of `job` until `stop`, or until the job can have none.
 pub async fn run(shared: Arc<Shared>, job: Arc<Job>, stop: CancellationToken) {
+    let log = job.log.clone();
     let consumer = JobConsumer { shared, job, stop: stop.clone() };
-    stop.run_until_cancelled(consumer.follow()).await;
+    stop.run_until_cancelled(consumer.follow().instrument(log)).await;
 }
 
 struct JobConsumer {
@@ -129,7 +130,7 @@ impl JobConsumer {
             }
             Err(error) => error,
         };
-        debug!(job = self.job.name, %error, "no consumer");
+        debug!(%error, "no consumer");
         match error {
             BrokerError::NoQueue => self.wait_for("queue", "QueueMissing", "the job's queue does not exist"),
             BrokerError::Lost => self.wait_for("broker", "BrokerUnreachable", &error.to_string()),
@@ -157,10 +158,11 @@ impl JobConsumer {
     ) -> Result<BrokerError, Mismatch> {
         let _attached = Attached::new(&self.shared.metrics);
         self.job.set_stage(Stage::Attached, &self.stop);
-        if let Some(received) = self.job.received.filter(|_| self.job.first_consumer()) {
+        let first = self.job.first_consumer();
+        if let Some(received) = self.job.received.filter(|_| first) {
             self.shared.metrics.to_consumer.observe(received.elapsed().as_secs_f64());
         }
-        info!(job = self.job.name, "the consumer is attached");
+        info!("the consumer is attached");
         self.bind();
         let most = usize::from(prefetch(&self.job, source)).div_ceil(4);
         loop {
@@ -185,7 +187,7 @@ impl JobConsumer {
             let own = shared.replicas.own();
             if let Err(error) = shared.cluster.bind(&job.name, &job.uid, own).await {
                 // It is ours all the same; it may only move when another replica joins.
-                warn!(job = job.name, %error, "binding the job to this replica failed");
+                job.log.in_scope(|| warn!(%error, "binding the job to this replica failed"));
             }
         });
     }
@@ -198,7 +200,7 @@ impl JobConsumer {
                 Ok(())
             }
             Some(Kind::End(end)) => {
-                info!(job = self.job.name, reason = end.reason, "the analyzer has ended");
+                info!(reason = end.reason, "the analyzer has ended");
                 self.job.with_feed(|feed| feed.ended = Some(end));
                 Ok(())
             }
@@ -214,9 +216,11 @@ impl JobConsumer {
             return Ok(());
         }
         if let Some(words) = header::disagreement(&header, &self.job.uid, &self.job.spec, source) {
+            self.job.step_of_consumer("first header", Some("HeaderMismatch"));
             return Err(Mismatch(words));
         }
         self.job.with_feed(|feed| feed.header = Some(header));
+        self.job.step_of_consumer("first header", None);
         Ok(())
     }
 
@@ -227,6 +231,9 @@ impl JobConsumer {
             Some((Pushed::Kept { missing, evicted }, first)) => {
                 metrics.drop_lines(Dropped::Gap, missing);
                 metrics.drop_lines(Dropped::Memory, evicted);
+                if first {
+                    self.job.step_of_consumer("first line", None);
+                }
                 if let Some(received) = self.job.received.filter(|_| first) {
                     metrics.to_first_line.observe(received.elapsed().as_secs_f64());
                 }
@@ -238,7 +245,7 @@ impl JobConsumer {
 
     /// The header disagrees: no more lines, and the operator is asked to fail the job.
     fn refuse(&self, message: String) {
-        warn!(job = self.job.name, message, "the analyzer's header disagrees with the job: failing it");
+        warn!(message, "the analyzer's header disagrees with the job: failing it");
         if self.stop.is_cancelled() {
             return;
         }
@@ -293,7 +300,8 @@ pub async fn end(shared: Arc<Shared>, job: Arc<Job>, request: EndRequest, stop: 
     while let Some(Err(error)) =
         stop.run_until_cancelled(shared.cluster.end(&job.name, &job.uid, &request)).await
     {
-        warn!(job = job.name, reason = request.reason, %error, "asking the operator to end the job failed");
+        let reason = &request.reason;
+        job.log.in_scope(|| warn!(reason, %error, "asking the operator to end the job failed"));
         stop.run_until_cancelled(tokio::time::sleep(retry.pause())).await;
     }
 }

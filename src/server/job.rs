@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
@@ -12,6 +12,7 @@ use super::lines::{Limits, Lines, MAX_JOB_BYTES, Pushed};
 use super::stream::fan::Fan;
 use crate::api::focusjob::ViewType;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, conditions, names, view};
+use crate::telemetry::traces::{JobTrace, Steps};
 use crate::wire;
 
 /// The phase of a job whose consumer is, or is to be, in another replica.
@@ -100,6 +101,11 @@ pub struct Job {
     pub end_asked: AtomicBool,
     /// Takes the lines to those who stream them.
     pub fan: Arc<Fan>,
+    /// The span in which the log tells of it.
+    pub log: tracing::Span,
+    steps: Option<Steps>,
+    seen: SystemTime,
+    attached: OnceLock<SystemTime>,
     source: OnceLock<AnalyzerSource>,
     stage: watch::Sender<Stage>,
     feed: Mutex<Option<Feed>>,
@@ -113,7 +119,17 @@ impl Job {
         let (received, source) = expected.map_or((None, None), |e| (Some(e.received), Some(e.source)));
         let list = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let starting = Awaited::new("queue", "Starting", "the consumer is being made");
+        let trace = JobTrace::of(object);
+        let was_ready = object.status.as_ref().is_some_and(|status| status.timeline.ready_at.is_some());
         Self {
+            log: trace.log(),
+            // A job that is taken up again has had its steps.
+            steps: (!was_ready).then(|| {
+                let consumer = trace.phase("consumer");
+                Steps::new(trace, consumer)
+            }),
+            seen: SystemTime::now(),
+            attached: OnceLock::new(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
             queue: names::queue_name(object),
@@ -239,9 +255,27 @@ impl Job {
         if self.fan.readers() > 0 { Duration::ZERO } else { lock(&self.last_read).elapsed() }
     }
 
-    /// True the first time it is called: for the time to the first consumer.
+    /// The consumer is attached. True the first time: for the time to the first consumer.
     pub fn first_consumer(&self) -> bool {
-        !self.had_consumer.swap(true, Ordering::Relaxed)
+        let first = !self.had_consumer.swap(true, Ordering::Relaxed);
+        if first {
+            let _ = self.attached.set(SystemTime::now());
+            self.step("subscribe", self.seen, None);
+            let since = self.received.map(|received| SystemTime::now() - received.elapsed());
+            self.step("metadata available", since.unwrap_or(self.seen), None);
+        }
+        first
+    }
+
+    /// The step `name`, which begins with the consumer, has ended, badly if there is a cause. The first time counts.
+    pub fn step_of_consumer(&self, name: &'static str, failed: Option<&str>) {
+        self.step(name, self.attached.get().copied().unwrap_or(self.seen), failed);
+    }
+
+    fn step(&self, name: &'static str, start: SystemTime, failed: Option<&str>) {
+        if let Some(steps) = &self.steps {
+            steps.once(name, start, failed);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::store::{Claim, StoreError};
 use super::windows::job_id;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, names};
 use crate::backoff::Backoff;
+use crate::telemetry::traces::RequestTrace;
 
 /// How many names are tried when others have taken them.
 const NAMES: i64 = 8;
@@ -118,7 +119,8 @@ async fn undo(server: Arc<Server>, name: String, received: Timestamp) {
     while let Some(Err(error)) =
         server.stop.run_until_cancelled(server.shared.cluster.undo(&name, &clock(received))).await
     {
-        warn!(job = name, %error, "taking back a job whose creation was not confirmed");
+        let namespace = &server.shared.cluster.namespace;
+        warn!(namespace, job = name, %error, "taking back a job whose creation was not confirmed");
         server.stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await;
     }
     server.store.discard(&server.shared.cluster.namespace, &name);
@@ -144,6 +146,7 @@ fn object(
     let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), clock(received.at))]);
     annotations
         .extend(received.caller.as_ref().map(|caller| (names::CALLER.to_owned(), caller.name().to_owned())));
+    annotations.extend(received.trace.iter().flat_map(RequestTrace::annotations));
     if !replicas.are_one() {
         annotations.insert(names::SERVER.to_owned(), replicas.own().to_owned());
     }
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn the_job_carries_window_clock_key_caller_and_finalizer() {
         let at: Timestamp = "2026-01-02T03:04:05.678901234Z".parse().expect("a time");
-        let received = |caller| Received { instant: Instant::now(), at, caller };
+        let received = |caller| Received { instant: Instant::now(), at, caller, trace: None };
         let key = Key { label: "ba78".to_owned() };
         let (spec, source) = (spec(8), source());
         let wanted = |key| Wanted { spec: &spec, source: &source, request: Arc::new(Value::Null), key };
@@ -182,6 +185,24 @@ mod tests {
         assert_eq!(job.metadata.finalizers.unwrap_or_default(), [names::FINALIZER]);
         let caller = Some(Caller::new("ann", false));
         let job = object("18-3", &wanted(None), 18, &received(caller), &one);
-        assert_eq!(job.metadata.annotations.unwrap_or_default()[names::CALLER], "ann");
+        let annotations = job.metadata.annotations.unwrap_or_default();
+        assert_eq!(annotations[names::CALLER], "ann");
+        assert!(!annotations.contains_key(names::TRACEPARENT));
+    }
+
+    #[test]
+    fn the_job_carries_the_request_s_trace() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers = [("traceparent", parent), ("tracestate", "a=1")];
+        let headers = headers.map(|(name, value)| {
+            (axum::http::HeaderName::from_static(name), axum::http::HeaderValue::from_static(value))
+        });
+        let trace = RequestTrace::of(&headers.into_iter().collect());
+        let received = Received { instant: Instant::now(), at: Timestamp::now(), caller: None, trace };
+        let (spec, source) = (spec(8), source());
+        let wanted = Wanted { spec: &spec, source: &source, request: Arc::new(Value::Null), key: None };
+        let job = object("18-3", &wanted, 18, &received, &Replicas::alone("a"));
+        let annotations = job.metadata.annotations.unwrap_or_default();
+        assert_eq!((&*annotations[names::TRACEPARENT], &*annotations[names::TRACESTATE]), (parent, "a=1"));
     }
 }

@@ -49,6 +49,14 @@ pub async fn default_pool(world: &World) {
     pool(world, "default", synthetic(), &image()).await;
 }
 
+/// The default pool, whose analyzers have more environment.
+pub async fn pool_in(world: &World, env: &[(&str, &str)]) {
+    let mut template = template(&image());
+    let variables = template["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+    variables.extend(env.iter().map(|(name, value)| json!({"name": name, "value": value})));
+    create_pool(world, "default", synthetic(), template).await;
+}
+
 /// A pool `name` that plays the recordings of this repository, made from [`PAST`] on, and nothing live.
 pub async fn past_pool(world: &World, name: &str) {
     let source = json!({"uri": "file:///past/", "sampleRateHz": 100.0, "channels": 4, "dxMeters": 2.0});

@@ -31,8 +31,8 @@ impl Process {
         };
         let mut child = Command::new(env!("CARGO_BIN_EXE_focus"))
             .args(args.iter().map(with_ports))
-            .envs(env.iter().copied())
             .env("FOCUS_LOG_FORMAT", "text")
+            .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -165,7 +165,8 @@ async fn sweep_once(database: &Database, records: &Records, jobs: &Api<FocusJob>
     for open in database.open_before(before).await? {
         // The API server is asked, for our own watch may be behind.
         if !records.sees(&open.id) && is_gone(jobs, &open).await? && database.close(&open.id, now).await? {
-            warn!(job = open.job, "its FocusJob is gone and nobody saw it end: its record is closed");
+            let (namespace, job, uid) = (jobs.namespace(), &open.job, open.uid.as_deref());
+            warn!(namespace, job, uid, "its FocusJob is gone and nobody saw it end: its record is closed");
         }
     }
     Ok(())
