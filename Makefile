@@ -28,17 +28,20 @@ lint: ## rustfmt and clippy, warnings denied
 doc: ## The API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
-generate: ## Write crds/ and the metrics' reference from the code, the dashboards, and what is made of the chart
+generate: ## Write crds/ and the references of resources and metrics from the code, the dashboards, and what is made of the chart
 	cargo build --locked
 	@for crd in $(CRDS); do $(TARGET)/debug/focus crd $$crd > crds/$$crd.yaml; echo "wrote crds/$$crd.yaml"; done
+	@$(TARGET)/debug/focus crd --reference > docs/crds.md; echo "wrote docs/crds.md"
 	@hack/metrics-reference generate $(TARGET)/debug/focus
 	@hack/chart generate
 
-check-generated: ## Fail when crds/, the metrics' reference, a dashboard or a file made of the chart is stale
+check-generated: ## Fail when crds/, a reference, a dashboard or a file made of the chart is stale
 	@for crd in $(CRDS); do \
 	  $(TARGET)/debug/focus crd $$crd | diff -u crds/$$crd.yaml - \
 	    || { echo "crds/$$crd.yaml is stale: run 'make generate' and commit" >&2; exit 1; }; \
 	done; echo "crds/ is fresh"
+	@$(TARGET)/debug/focus crd --reference | diff -u docs/crds.md - \
+	  || { echo "docs/crds.md is stale: run 'make generate' and commit" >&2; exit 1; }; echo "docs/crds.md is fresh"
 	@hack/metrics-reference fresh $(TARGET)/debug/focus
 	@hack/chart fresh
 
