@@ -145,12 +145,16 @@ fn condition_types() -> String {
         (conditions::ANALYZER_READY, "the analyzer pod is ready"),
         (conditions::QUEUE_READY, "the queue exists"),
         (conditions::CONSUMER_READY, "a consumer is attached to the queue"),
-        (conditions::READY, "analyzer, queue and consumer are all there; else the reason of the first that is not"),
+        (
+            conditions::READY,
+            "analyzer, queue and consumer are all there; else the reason of the first that is not",
+        ),
         (conditions::FINISHED, "the job has ended, well or badly"),
     ];
-    let mut text = "\n### Conditions\n\nEvery reason is explained in [troubleshooting.md](troubleshooting.md).\n\n\
+    let mut text =
+        "\n### Conditions\n\nEvery reason is explained in [troubleshooting.md](troubleshooting.md).\n\n\
                     | type | True when |\n|---|---|\n"
-        .to_owned();
+            .to_owned();
     for (type_, meaning) in types {
         let _ = writeln!(text, "| `{type_}` | {meaning} |");
     }
@@ -159,7 +163,8 @@ fn condition_types() -> String {
 
 fn columns(columns: &Value) -> String {
     let mut text =
-        "\n### Columns of kubectl get\n\n| column | shows | only with `-o wide` |\n|---|---|---|\n".to_owned();
+        "\n### Columns of kubectl get\n\n| column | shows | only with `-o wide` |\n|---|---|---|\n"
+            .to_owned();
     for column in columns.as_array().into_iter().flatten() {
         let wide = if column["priority"].as_i64().unwrap_or(0) > 0 { "yes" } else { "" };
         let meaning = column.get("description").map(|text| format!(": {}", word(text))).unwrap_or_default();

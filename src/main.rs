@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use focus_operator::{
-    analyzer, api, bench, crd_reference, metrics_reference, operator, picture, probe, server, setup, telemetry,
+    analyzer, api, bench, crd_reference, metrics_reference, operator, picture, probe, server, setup,
+    telemetry,
 };
 
 /// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.

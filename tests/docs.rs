@@ -74,7 +74,9 @@ fn relative_links_lead_somewhere() {
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
             let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
             let led = file.exists()
-                && (anchor.is_empty() || !path.ends_with(".md") && !path.is_empty() || anchors(&read(&file)).contains(anchor));
+                && (anchor.is_empty()
+                    || !path.ends_with(".md") && !path.is_empty()
+                    || anchors(&read(&file)).contains(anchor));
             if !led {
                 broken.push(format!("{}: {target}", page.strip_prefix(ROOT).unwrap().display()));
             }
@@ -101,7 +103,8 @@ fn unexplained(places: &[&str], pages: &[PathBuf]) -> (usize, Vec<String>) {
     for place in places {
         let path = Path::new(ROOT).join(place);
         let sources = if path.is_dir() { files(&path, ".rs") } else { vec![path] };
-        for source in sources.iter().filter(|path| !path.components().any(|part| part.as_os_str() == "tests")) {
+        for source in sources.iter().filter(|path| !path.components().any(|part| part.as_os_str() == "tests"))
+        {
             // Its words are attributes of HDF5 files.
             if source.ends_with("source/hdf5.rs") {
                 continue;
