@@ -61,8 +61,7 @@ fn resource(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
 
 /// The fields of `spec` or `status`, and the rules among them.
 fn section(name: &str, schema: &Value) -> String {
-    let mut found = Fields::default();
-    found.rules = rules("", schema);
+    let mut found = Fields { rules: rules("", schema), ..Fields::default() };
     found.walk("", schema);
     let mut text = format!("\n### {name}\n\n{}\n\n", word(&schema["description"]));
     text += "| field | type | default | limits | meaning |\n|---|---|---|---|---|\n";
