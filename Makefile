@@ -86,7 +86,7 @@ notices: ## Write THIRD-PARTY-NOTICES.md: every crate in the programs, with its 
 sbom: ## Write a bill of materials (CycloneDX) of each program to target/sbom
 	@hack/sbom $(TARGET)/sbom
 
-deny: ## Licences, sources and known weaknesses of every dependency
+deny: ## Licences and sources of every dependency
 	@$$(hack/cargo-tool cargo-deny) --locked check licenses sources bans
 
 clean: ## Remove what was built
