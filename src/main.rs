@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use focus_operator::{
-    analyzer, api, bench, metrics_reference, operator, picture, probe, server, setup, telemetry,
+    analyzer, api, bench, crd_reference, metrics_reference, operator, picture, probe, server, setup,
+    telemetry,
 };
 
 /// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.
@@ -40,7 +41,7 @@ enum Role {
     Picture(picture::Args),
     /// Prints a recording as the `source` of an AnalyzerPool (JSON).
     Source(SourceArgs),
-    /// Prints the CustomResourceDefinitions as YAML.
+    /// Prints the CustomResourceDefinitions as YAML, or their reference as Markdown.
     Crd(CrdArgs),
     /// Prints the reference of all metrics as Markdown.
     Metrics,
@@ -61,6 +62,9 @@ struct SourceArgs {
 struct CrdArgs {
     /// Print only the definition of this plural name, such as `focusjobs`.
     plural: Option<String>,
+    /// Print the reference of all fields as Markdown.
+    #[arg(long, conflicts_with = "plural")]
+    reference: bool,
 }
 
 #[tokio::main]
@@ -91,11 +95,9 @@ async fn main() -> ExitCode {
         }
         Role::Picture(args) => picture::run(args).await.map(|()| ExitCode::SUCCESS),
         Role::Source(args) => print_source(&args).map(|()| ExitCode::SUCCESS),
+        Role::Crd(args) if args.reference => crd_reference::markdown().map(print_text),
         Role::Crd(args) => print_crds(args.plural.as_deref()).map(|()| ExitCode::SUCCESS),
-        Role::Metrics => metrics_reference::markdown().map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
+        Role::Metrics => metrics_reference::markdown().map(print_text),
         Role::Setup(args) => {
             telemetry::init("warn");
             setup::run(args).await.map(|()| ExitCode::SUCCESS)
@@ -107,6 +109,11 @@ async fn main() -> ExitCode {
     });
     telemetry::traces::finish().await;
     code
+}
+
+fn print_text(text: String) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
 }
 
 /// Runs alone in its process, so that reading a file may block.

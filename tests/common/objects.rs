@@ -79,6 +79,23 @@ pub async fn idle_pool(world: &World) {
     create_pool(world, "default", synthetic(), template).await;
 }
 
+/// A pool `name` that runs the example analyzer in Python, under the Pod Security level `restricted`; without a broker it
+/// is not told where that is.
+pub async fn python_pool(world: &World, name: &str, source: Value, broker: bool) {
+    let mut template = template(&from_env("FOCUS_TEST_PYTHON_IMAGE"));
+    let spec = template["spec"].as_object_mut().unwrap();
+    spec.remove("volumes");
+    spec.insert("terminationGracePeriodSeconds".to_owned(), json!(60));
+    let container = spec["containers"][0].as_object_mut().unwrap();
+    for reference_only in ["args", "volumeMounts"] {
+        container.remove(reference_only);
+    }
+    if !broker {
+        container.remove("env");
+    }
+    create_pool(world, name, source, template).await;
+}
+
 pub fn image() -> String {
     from_env("FOCUS_TEST_IMAGE")
 }
