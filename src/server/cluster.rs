@@ -136,6 +136,14 @@ impl Cluster {
         self.annotate("binding the FocusJob to this replica", name, uid, (names::SERVER, replica)).await
     }
 
+    /// Notes `source`, as [`crate::api::AnalyzerSource::told`] gives it, on the job of this name and uid.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn note_source(&self, name: &str, uid: &str, source: &str) -> Result<(), ClusterError> {
+        self.annotate("noting the source on the FocusJob", name, uid, (names::SOURCE, source)).await
+    }
+
     /// The job of this name, if it was asked for at `configured_at`: another may have taken the name.
     ///
     /// # Errors

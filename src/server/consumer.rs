@@ -177,7 +177,7 @@ impl JobConsumer {
     /// Binds the job to this replica, so that it stays here when another joins.
     fn bind(&self) {
         let replicas = &self.shared.replicas;
-        if replicas.are_one() || self.job.bound.as_deref() == Some(replicas.own()) {
+        if replicas.are_one() || self.job.is_bound_to(replicas.own()) {
             return;
         }
         let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
@@ -217,7 +217,21 @@ impl JobConsumer {
             return Err(Mismatch(words));
         }
         self.job.with_feed(|feed| feed.header = Some(header));
+        self.note_source(source);
         Ok(())
+    }
+
+    /// Notes `source`, by which the analyzer's header was found right, on a job that the server did not make: whoever
+    /// takes it over reads it by that, whatever has become of the pool since.
+    fn note_source(&self, source: &AnalyzerSource) {
+        let Some(told) = source.told().filter(|_| !self.job.tells_source()) else { return };
+        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
+        tokio::spawn(async move {
+            if let Err(error) = shared.cluster.note_source(&job.name, &job.uid, &told).await {
+                // The next header tries again.
+                warn!(job = job.name, %error, "noting the job's source on it failed");
+            }
+        });
     }
 
     fn take_line(&self, line: wire::Line, redelivered: bool) {

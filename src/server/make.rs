@@ -220,6 +220,7 @@ fn object(
     ]);
     labels.extend(wanted.key.map(|key| (names::KEY_LABEL.to_owned(), key.label.clone())));
     let mut annotations = BTreeMap::from([(names::CONFIGURED_AT.to_owned(), clock(received.at))]);
+    annotations.extend(wanted.source.told().map(|source| (names::SOURCE.to_owned(), source)));
     annotations
         .extend(received.caller.as_ref().map(|caller| (names::CALLER.to_owned(), caller.name().to_owned())));
     if !replicas.are_one() {
@@ -311,6 +312,7 @@ mod tests {
         let annotations = job.metadata.annotations.unwrap_or_default();
         assert_eq!(annotations[names::CONFIGURED_AT], "2026-01-02T03:04:05.678901Z");
         assert!(!annotations.contains_key(names::CALLER) && !annotations.contains_key(names::SERVER));
+        assert!(annotations[names::SOURCE].contains(r#""sampleRateHz":1000.0"#), "{annotations:?}");
         let labels = job.metadata.labels.unwrap_or_default();
         assert_eq!((&*labels[names::WINDOW_LABEL], &*labels[names::KEY_LABEL]), ("18", "ba78"));
         assert_eq!(job.metadata.finalizers.unwrap_or_default(), [names::FINALIZER]);
