@@ -17,7 +17,11 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn new() -> Self {
-        let url = from_env("FOCUS_TEST_MONGODB_URL");
+        Self::at(from_env("FOCUS_TEST_MONGODB_URL")).await
+    }
+
+    /// On another server.
+    pub async fn at(url: String) -> Self {
         let name = format!("focus-test-{:08x}", rand::random::<u32>());
         let client = Client::with_uri_str(&url).await.unwrap();
         Self { url, name, client }
@@ -60,16 +64,17 @@ impl TestDatabase {
     }
 
     async fn ready(&self, world: &World, more: &[(&str, &str)]) -> Process {
-        let server = self.start(world, &self.url, more);
+        let server = self.server_in(world, &self.url, more);
         server.until_ready().await;
         server
     }
 
     pub fn server_at(&self, world: &World, url: &str) -> Process {
-        self.start(world, url, &[])
+        self.server_in(world, url, &[])
     }
 
-    fn start(&self, world: &World, url: &str, more: &[(&str, &str)]) -> Process {
+    /// A server with more in its environment.
+    pub fn server_in(&self, world: &World, url: &str, more: &[(&str, &str)]) -> Process {
         let broker = broker::url();
         let env = [
             ("FOCUS_BROKER_URL", &*broker),
