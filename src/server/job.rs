@@ -93,8 +93,6 @@ pub struct Job {
     pub received: Option<Instant>,
     /// Whether its queue had not been reported when the server first saw it.
     pub fresh: bool,
-    /// The replica that it was bound to when this one first saw it.
-    pub bound: Option<String>,
     /// Wakes the consumer's loop when something may have changed.
     pub poke: Notify,
     /// Whether the operator has been asked to end it.
@@ -111,12 +109,32 @@ pub struct Job {
     feed: Mutex<Option<Feed>>,
     last_read: Mutex<Instant>,
     had_consumer: AtomicBool,
+    noted: Mutex<Noted>,
+}
+
+/// What of the server's is noted on a job, as last seen.
+#[derive(Default)]
+struct Noted {
+    /// The replica that the job is bound to.
+    replica: Option<String>,
+    /// The source that it was made of.
+    source: Option<AnalyzerSource>,
+}
+
+impl Noted {
+    fn on(object: &FocusJob) -> Self {
+        let notes = object.annotations();
+        let source = notes.get(names::SOURCE).and_then(|text| AnalyzerSource::of_told(text));
+        Self { replica: notes.get(names::SERVER).cloned(), source }
+    }
 }
 
 impl Job {
     /// The job of `object`, with what is known of it if this server makes it.
     pub fn new(object: &FocusJob, expected: Option<Expected>) -> Self {
-        let (received, source) = expected.map_or((None, None), |e| (Some(e.received), Some(e.source)));
+        let noted = Noted::on(object);
+        let (received, source) =
+            expected.map_or((None, noted.source.clone()), |e| (Some(e.received), Some(e.source)));
         let list = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let starting = Awaited::new("queue", "Starting", "the consumer is being made");
         let trace = JobTrace::of(object);
@@ -136,7 +154,6 @@ impl Job {
             spec: object.spec.clone(),
             received,
             fresh: !conditions::is_true(list, conditions::QUEUE_READY),
-            bound: object.annotations().get(names::SERVER).cloned(),
             poke: Notify::new(),
             end_asked: AtomicBool::new(object.annotations().contains_key(names::END)),
             fan: Arc::default(),
@@ -145,10 +162,26 @@ impl Job {
             feed: Mutex::new(None),
             last_read: Mutex::new(Instant::now()),
             had_consumer: AtomicBool::new(false),
+            noted: Mutex::new(noted),
         }
     }
 
-    /// The source that its pool declared when the job was first seen.
+    /// Takes in what is noted on the job now.
+    pub fn saw(&self, object: &FocusJob) {
+        *lock(&self.noted) = Noted::on(object);
+    }
+
+    /// Whether the job, as last seen, is bound to `replica`.
+    pub fn is_bound_to(&self, replica: &str) -> bool {
+        lock(&self.noted).replica.as_deref() == Some(replica)
+    }
+
+    /// Whether the job, as last seen, tells the source that it was made of.
+    pub fn tells_source(&self) -> bool {
+        lock(&self.noted).source.is_some()
+    }
+
+    /// The source that its pool declared when the job was made, or else when it was first seen.
     pub fn source(&self) -> Option<&AnalyzerSource> {
         self.source.get()
     }
@@ -316,4 +349,39 @@ fn limits(spec: &FocusJobSpec, source: &AnalyzerSource) -> Limits {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::answer::tests::{source, spec};
+
+    fn object(notes: &[(&str, &str)]) -> FocusJob {
+        let mut object = FocusJob::new("5-1", spec(8));
+        let notes = notes.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        object.annotations_mut().extend(notes);
+        object
+    }
+
+    #[test]
+    fn the_replica_that_counts_is_the_one_that_was_seen_last() {
+        let job = Job::new(&object(&[(names::SERVER, "a")]), None);
+        assert!(job.is_bound_to("a"));
+        job.saw(&object(&[(names::SERVER, "b")]));
+        assert!(job.is_bound_to("b") && !job.is_bound_to("a"), "it must be bound anew when it comes back");
+    }
+
+    #[test]
+    fn a_job_is_read_by_the_source_that_it_was_made_of() {
+        let told = source().told().expect("short");
+        let job = Job::new(&object(&[(names::SOURCE, &told)]), None);
+        let edited = AnalyzerSource { sample_rate_hz: 2000.0, ..source() };
+        assert!((job.source_or(edited.clone()).sample_rate_hz - 1000.0).abs() < f64::EPSILON);
+        assert!(job.tells_source());
+        for object in [object(&[]), object(&[(names::SOURCE, "no source")])] {
+            let job = Job::new(&object, None);
+            assert_eq!((job.source(), job.tells_source()), (None, false));
+            assert_eq!(job.source_or(edited.clone()), &edited);
+        }
+    }
 }

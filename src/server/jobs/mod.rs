@@ -93,6 +93,7 @@ impl Jobs {
                 if queue_ready(&object) && !queue_ready(&entry.object) {
                     entry.job.poke.notify_one();
                 }
+                entry.job.saw(&object);
                 entry.object = object;
                 entry.seen = true;
                 self.drive(entry);
