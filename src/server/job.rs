@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::lines::{Limits, Lines, MAX_JOB_BYTES, Pushed};
 use super::stream::fan::Fan;
 use crate::api::focusjob::ViewType;
@@ -197,11 +198,11 @@ impl Job {
         }
     }
 
-    /// Makes room for lines of `source`, unless `by` has been cancelled.
-    pub fn open(&self, source: &AnalyzerSource, by: &CancellationToken) {
+    /// Makes room for lines of `source`, of `budget`, unless `by` has been cancelled.
+    pub fn open(&self, source: &AnalyzerSource, budget: &Arc<Budget>, by: &CancellationToken) {
         let mut feed = lock(&self.feed);
         if !by.is_cancelled() {
-            let lines = Lines::new(limits(&self.spec, source));
+            let lines = Lines::new(limits(&self.spec, source), budget);
             *feed = Some(Feed { lines, header: None, ended: None, seen_line: false });
         }
     }

@@ -1,12 +1,13 @@
 //! The Focus Server: the HTTP API, and the consumers of all live jobs of its namespace.
 //!
 //! The FocusJob is the job's record; the server holds nothing that it cannot read again from the API server and
-//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall`, `wait` and `job_events` are
-//! pure.
+//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `budget`, `waterfall`, `wait` and
+//! `job_events` are pure.
 
 pub mod answer;
 mod args;
 pub mod cluster;
+mod budget;
 mod configure;
 mod consumer;
 pub mod error;
@@ -93,7 +94,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let synced = move || synced.jobs();
         store::JobStore::start(&args.store, &registry, &cluster, &replicas, synced, &stop).await?
     };
-    let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, replicas });
+    let budget = Arc::new(budget::Budget::new(args.memory, metrics.line_bytes.clone()));
+    let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, budget, replicas });
     let jobs = Arc::new(jobs::Jobs::new(Arc::clone(&shared), stop.clone()));
     tokio::spawn(watches::jobs(
         shared.cluster.jobs.clone(),

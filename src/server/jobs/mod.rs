@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::consumer::{self, Shared};
 use super::job::{Awaited, Expected, Job, REPLICA, Stage};
+use super::metrics::Dropped;
 use super::replicas::Place;
 use super::security;
 use crate::api::names::{self, EndRequest};
@@ -231,7 +232,8 @@ impl Jobs {
             .collect()
     }
 
-    /// Ends the jobs that nobody reads. To be called each second.
+    /// Ends the jobs that nobody reads, and holds the lines of those that get none to their part of the memory. To be
+    /// called each second.
     pub fn sweep(&self) {
         let inner = self.lock();
         for entry in inner.entries.values() {
@@ -248,6 +250,8 @@ impl Jobs {
             }
         }
     }
+            let evicted = entry.job.with_feed(|feed| feed.lines.make_room()).unwrap_or(0);
+            self.shared.metrics.drop_lines(Dropped::Memory, evicted);
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -260,6 +260,7 @@ mod tests {
 
     use crate::api::FocusJob;
     use crate::server::answer::tests::{source, spec};
+    use crate::server::budget::tests::budget;
     use crate::server::job::Stage;
     use crate::server::metrics::{Metrics, ReaderKind};
 
@@ -275,7 +276,7 @@ mod tests {
         fn new() -> Self {
             let job = Arc::new(Job::new(&FocusJob::new("18-3", spec(1)), None));
             let stop = CancellationToken::new();
-            job.open(&source(), &stop);
+            job.open(&source(), &budget(usize::MAX), &stop);
             let metrics = Metrics::new(&Registry::new()).expect("fresh registry");
             Self { job, metrics, places: Arc::new(Semaphore::new(9)), stop }
         }
@@ -377,7 +378,7 @@ mod tests {
         world.job.stop(Stage::Ended(Awaited::new("suspended", "Suspended", "")));
         assert_eq!(next(&mut world.reader(0)).await, Err("Suspended".to_owned()));
         world.job.set_stage(Stage::Attached, &world.stop);
-        world.job.open(&source(), &world.stop);
+        world.job.open(&source(), &budget(usize::MAX), &world.stop);
         let mut reader = world.reader(0);
         world.push(0);
         assert_eq!(next(&mut reader).await, Ok((0, 0)));
