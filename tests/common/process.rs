@@ -101,6 +101,12 @@ impl Process {
         until("the process has ended", || async { child.borrow_mut().try_wait().unwrap() }).await.code()
     }
 
+    /// As if the machine had frozen: its connections stay, and nothing answers on them.
+    pub fn freeze(&self) {
+        let asked = Command::new("kill").args(["-STOP", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+    }
+
     /// As if the machine had failed: no chance to say good-bye.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
