@@ -17,6 +17,8 @@ use crate::wire;
 
 /// The phase of a job whose consumer is, or is to be, in another replica.
 pub const REPLICA: &str = "replica";
+/// How often a job that has finished is looked at for the last of its lines.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What a job waits for, or why it will not have a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +185,15 @@ impl Job {
         self.stage.send_replace(stage);
         *lock(&self.feed) = None;
         self.fan.end(end);
+    }
+
+    /// Comes when no more lines can: the analyzer has taken leave, or the queue is gone.
+    pub async fn drained(&self) {
+        let mut look = tokio::time::interval(DRAIN_LOOK);
+        let farewell = || self.with_feed(|feed| feed.ended.is_some()).unwrap_or(true);
+        while *self.stage.borrow() == Stage::Attached && !farewell() {
+            look.tick().await;
+        }
     }
 
     /// The job has finished; its lines stay for a while. The task that feeds it must have been cancelled before.

@@ -340,6 +340,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_job_is_drained_when_its_analyzer_has_taken_leave_or_its_queue_is_gone() {
+        let drained =
+            async |job: &Job| tokio::time::timeout(Duration::from_millis(100), job.drained()).await.is_ok();
+        let world = World::new();
+        assert!(drained(&world.job).await, "it has no consumer");
+        world.job.set_stage(Stage::Attached, &world.stop);
+        assert!(!drained(&world.job).await, "lines may come");
+        world.job.with_feed(|feed| feed.ended = Some(wire::End::default()));
+        assert!(drained(&world.job).await);
+        world.push(0);
+        assert!(!drained(&world.job).await, "another analyzer has begun");
+        world.job.set_stage(Stage::Waiting(Awaited::new("queue", "QueueMissing", "")), &world.stop);
+        assert!(drained(&world.job).await);
+    }
+
+    #[tokio::test]
     async fn earlier_lines_come_first_and_those_that_the_display_dropped_are_lost() {
         let world = World::new();
         (0..5).for_each(|index| world.push(index));
