@@ -173,6 +173,7 @@ mod tests {
     use crate::server::answer_room::{Room, held};
 
     const SOON: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(60);
     const TEST: Limits = Limits { connections: 1, first: SOON, head: Duration::from_millis(300) };
 
     async fn started(limits: Limits, router: Router) -> (SocketAddr, CancellationToken) {
@@ -192,9 +193,9 @@ mod tests {
 
     /// How long the server keeps the connection on which it is told `said`.
     async fn kept(address: SocketAddr, said: &[u8]) -> Duration {
+        let started = Instant::now();
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(said).await.expect("sent");
-        let started = Instant::now();
         let mut told = Vec::new();
         let read = stream.read_to_end(&mut told);
         let _ = tokio::time::timeout(Duration::from_secs(20), read).await.expect("the server lets go of it");
@@ -208,6 +209,7 @@ mod tests {
             assert!(kept(address, said).await >= SOON / 2, "{said:?}");
         }
         // Who has asked may ask again, but not wait for ever.
+        let (address, _stop) = started(Limits { first: LONG, ..TEST }, word()).await;
         let mut two = ASK.to_vec();
         two.extend_from_slice(b"GET / HT");
         for said in [ASK, &two] {
@@ -217,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_waits() {
-        let limits = Limits { first: Duration::from_secs(60), ..TEST };
+        let limits = Limits { first: LONG, ..TEST };
         let (address, stop) = started(limits, word()).await;
         let first = TcpStream::connect(address).await.expect("a connection");
         let mut second = TcpStream::connect(address).await.expect("a connection");
@@ -234,13 +236,16 @@ mod tests {
     async fn an_answer_is_held_until_it_is_taken_or_its_time_is_over() {
         const LARGE: usize = 32 << 20;
         let room = Room::new(LARGE);
-        let given = room.clone();
-        let answer = move |Extension(end): Extension<End>| async move {
-            let part = given.take(LARGE).await.expect("room");
-            held(vec![b'x'; LARGE], part, Some(end), Duration::from_millis(500))
+        let answer = |room: Room, within: Duration| {
+            get(move |Extension(end): Extension<End>| async move {
+                let part = room.take(LARGE).await.expect("room");
+                held(vec![b'x'; LARGE], part, Some(end), within)
+            })
         };
-        let limits = Limits { connections: 9, ..TEST };
-        let (address, _stop) = started(limits, Router::new().route("/", get(answer))).await;
+        let router = Router::new()
+            .route("/", answer(room.clone(), Duration::from_secs(2)))
+            .route("/long", answer(room.clone(), LONG));
+        let (address, _stop) = started(Limits { connections: 9, first: LONG, head: LONG }, router).await;
         let mut idle = TcpStream::connect(address).await.expect("a connection");
         idle.write_all(ASK).await.expect("sent");
         idle.read_exact(&mut [0]).await.expect("it begins to be answered");
@@ -255,7 +260,7 @@ mod tests {
         assert!(rest < LARGE, "{rest}");
 
         let mut fast = TcpStream::connect(address).await.expect("a connection");
-        fast.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
+        fast.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
         let mut answer = Vec::new();
         fast.read_to_end(&mut answer).await.expect("an answer");
         assert!(answer.len() > LARGE && answer.starts_with(b"HTTP/1.1 200"));
