@@ -1,5 +1,7 @@
 //! Names, labels and annotations that operator, server and analyzer agree on.
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 
 use super::FocusJob;
@@ -37,6 +39,11 @@ pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 pub const KEY_LABEL: &str = "focus-operator.io/idempotency-key";
 /// Name of the analyzer's container in the pod template.
 pub const ANALYZER_CONTAINER: &str = "analyzer";
+
+/// The reason of the end of a job whose analyzer has come to the end of its source.
+pub const COMPLETED: &str = "Completed";
+/// How long the queue of such a job is kept, so that the last of its lines are read.
+pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// The reason for which the Focus Server asks that a job be ended.
 #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,10 @@ pub struct Args {
     /// Windows that live jobs are given: at most so many jobs at once.
     #[arg(long, env = "FOCUS_WINDOWS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub windows: u16,
+    /// Memory that the process may take, MiB, such as the container's limit: the lines of all jobs take at most 60 %
+    /// of it.
+    #[arg(long, env = "FOCUS_MEMORY", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory: u32,
     /// Folder of HDF5 recordings that historic views are made of: the one that the AnalyzerPool's source names, as
     /// it is mounted here. Without it there are no historic views.
     #[arg(long, env = "FOCUS_RECORDINGS")]

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::answer::{self, Configured, StreamAddress};
+use super::answer_room::Room;
 use super::consumer::Shared;
 use super::error::ApiError;
 use super::forward::Forwarder;
@@ -81,6 +82,8 @@ pub struct Server {
     pub dialer: Dialer,
     /// Places where waterfall answers are written.
     pub places: Arc<Semaphore>,
+    /// Their memory.
+    pub answers: Room,
     /// Places of those who listen to events.
     pub listeners: Arc<Semaphore>,
     /// What historic views can show.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
 
+use super::budget::Budget;
 use super::cluster::Cluster;
 use super::header;
 use super::job::{Awaited, Job, Stage, line_bytes};
@@ -43,6 +44,8 @@ pub struct Shared {
     pub broker: Broker,
     /// The metrics.
     pub metrics: Metrics,
+    /// The memory of all lines.
+    pub budget: Arc<Budget>,
     /// This replica and the others.
     pub replicas: Replicas,
 }
@@ -74,7 +77,7 @@ struct Mismatch(String);
 impl JobConsumer {
     async fn follow(&self) {
         let source = self.source().await;
-        self.job.open(&source, &self.stop);
+        self.job.open(&source, &self.shared.budget, &self.stop);
         let notice = self.shared.broker.notice(&self.job.queue);
         let mut subscriber = match Subscriber::new(&self.job.queue, &self.tag(), prefetch(&self.job, &source))
         {
@@ -253,7 +256,8 @@ impl JobConsumer {
                 }
             }
             Some((Pushed::Malformed, _)) => metrics.drop_lines(Dropped::Malformed, 1),
-            Some((Pushed::Repeated, _)) | None => {}
+            Some((Pushed::Repeated, _)) => metrics.repeated_lines.inc(),
+            None => {}
         }
     }
 
@@ -355,6 +359,7 @@ mod tests {
     use super::*;
     use crate::api::FocusJob;
     use crate::server::answer::tests::spec;
+    use crate::server::budget::tests::budget;
     use crate::server::cluster::tests::fake;
 
     #[tokio::test]
@@ -368,6 +373,7 @@ mod tests {
             broker: Broker::new(metrics.broker.clone()),
             metrics,
             replicas: Replicas::alone("a"),
+            budget: budget(1 << 20),
         });
         let job = Arc::new(Job::new(&FocusJob::new("5-1", spec(8)), None));
         let request = EndRequest { reason: "IdleTimeout".to_owned(), message: String::new(), failed: false };

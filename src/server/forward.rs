@@ -1,5 +1,7 @@
 //! Passes a request on to the replica that has the job's consumer.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
@@ -10,25 +12,27 @@ use futures::{Stream, StreamExt, stream};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::configure::Server;
 use super::error::ApiError;
 use super::job::{Awaited, REPLICA};
-use super::replicas::Alive;
 use super::replicas::dial::Dialer;
+use super::replicas::{Alive, Place};
+use super::stream::ending;
 use crate::backoff::Backoff;
 
 /// Header of a request that another replica has passed on: it is answered here, whatever this one thinks.
 pub const FORWARDED: HeaderName = HeaderName::from_static(FORWARDED_NAME);
 /// The same as gRPC metadata.
 pub const FORWARDED_NAME: &str = "focus-forwarded-by";
-/// How long the other replica may take for its whole answer: the longest wait that a client may ask for, and some.
-const ANSWER_WITHIN: Duration = Duration::from_secs(70);
-/// How long an idle connection is kept: one with an old certificate is not used for longer.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long the other replica may take for its whole answer beyond the time that the client waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept: shorter than the other replica keeps it, and one with an old certificate is not
+/// used for longer.
+const IDLE: Duration = Duration::from_secs(20);
 /// First pause before another replica is asked again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest such pause.
@@ -57,33 +61,51 @@ impl Forwarder {
         Ok(Self { client, own: HeaderValue::from_str(own)? })
     }
 
-    /// The answer of the replica at `address` (`http://host:port`) to the request with these `parts`.
+    /// The answer of `owner` to the request with these `parts`, whose client waits for `wait`.
     ///
     /// # Errors
-    /// 404, with the reason, when it does not answer: it may have died a moment ago.
-    pub async fn forward(&self, address: &str, parts: &Parts) -> Result<Response, ApiError> {
-        let deadline = Instant::now() + ANSWER_WITHIN;
-        let gone = |error: &dyn std::fmt::Display| {
-            debug!(address, %error, "the replica with the job's consumer does not answer");
+    /// 404, with the reason, when it does not answer in time or is no longer the owner: it may have died a moment ago.
+    pub async fn forward(
+        &self,
+        mut owner: Owner,
+        parts: &Parts,
+        wait: Duration,
+    ) -> Result<Response, ApiError> {
+        let deadline = Instant::now() + wait + ANSWER_WITHIN;
+        let request = self.request(owner.address(), parts);
+        let answer = tokio::select! {
+            answer = async { self.client.request(request?).await.map_err(|error| chain(&error)) } => answer,
+            () = owner.replaced() => Err("it has gone, or has given the job away".to_owned()),
+            () = sleep_until(deadline) => Err("there was no answer in time".to_owned()),
+        };
+        let answer = answer.map_err(|error| {
+            owner.gone::<()>(&error);
             ApiError::NoConsumer(unreachable())
-        };
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::new(Body::empty());
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = format!("{address}{path}").parse().map_err(|error| gone(&error))?;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = without_connection(&parts.headers);
-        request.headers_mut().insert(FORWARDED, self.own.clone());
-        let answer = match timeout_at(deadline, self.client.request(request)).await {
-            Ok(answer) => answer.map_err(|error| gone(&chain(&error)))?,
-            Err(late) => return Err(gone(&late)),
-        };
+        })?;
         let (head, body) = answer.into_parts();
-        let body = Body::from_stream(until(deadline, Body::new(body).into_data_stream()));
+        let over = async move {
+            tokio::select! {
+                () = owner.replaced() => {}
+                () = sleep_until(deadline) => {}
+            }
+        };
+        let body = Body::from_stream(until(over, Body::new(body).into_data_stream()));
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = without_connection(&head.headers);
         Ok(response)
+    }
+
+    /// The request with these `parts` as it is said to the replica at `address` (`http://host:port`).
+    fn request(&self, address: &str, parts: &Parts) -> Result<Request<Body>, String> {
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = format!("{address}{path}").parse().map_err(|error| chain(&error))?;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = without_connection(&parts.headers);
+        request.headers_mut().insert(FORWARDED, self.own.clone());
+        Ok(request)
     }
 }
 
@@ -95,15 +117,21 @@ fn without_connection(headers: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// `body`, which breaks off at `deadline`.
-fn until(deadline: Instant, body: BodyDataStream) -> impl Stream<Item = Result<Bytes, axum::BoxError>> {
-    stream::unfold(Some(body), move |body| async move {
-        let mut body = body?;
-        match timeout_at(deadline, body.next()).await {
-            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
-            Ok(Some(Err(error))) => Some((Err(error.into()), None)),
-            Ok(None) => None,
-            Err(late) => Some((Err(late.into()), None)),
+/// `body`, which breaks off when `over` comes before its end.
+fn until(
+    over: impl Future<Output = ()> + Send + 'static,
+    body: BodyDataStream,
+) -> impl Stream<Item = Result<Bytes, axum::BoxError>> {
+    let over: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(over);
+    stream::unfold(Some((body, over)), |left| async move {
+        let (mut body, mut over) = left?;
+        tokio::select! {
+            biased;
+            part = body.next() => match part? {
+                Ok(bytes) => Some((Ok(bytes), Some((body, over)))),
+                Err(error) => Some((Err(error.into()), None)),
+            },
+            () = &mut over => Some((Err("the replica that answers is gone or too slow".into()), None)),
         }
     })
 }
@@ -121,6 +149,62 @@ pub fn unreachable() -> Awaited {
         "ReplicaUnreachable",
         "the replica that has the job's consumer does not answer; another takes over within seconds",
     )
+}
+
+/// The replica that has a job's consumer.
+pub struct Owner {
+    server: Arc<Server>,
+    job: String,
+    address: String,
+    replicas: watch::Receiver<Alive>,
+}
+
+impl Owner {
+    /// The replica at `address` (`http://host:port`), which has the consumer of `job`.
+    pub fn new(server: Arc<Server>, job: String, address: String) -> Self {
+        let replicas = server.shared.replicas.changes();
+        Self { server, job, address, replicas }
+    }
+
+    /// The job.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Logs that it does not answer.
+    pub fn gone<T>(&self, error: &dyn std::fmt::Display) -> Option<T> {
+        let (job, address) = (&self.job, &self.address);
+        debug!(job, address, %error, "the replica with the job's consumer does not answer");
+        None
+    }
+
+    /// Comes when it no longer has the consumer: a machine that is lost breaks no connection.
+    pub async fn replaced(&mut self) {
+        // The sender lives as long as this replica.
+        while self.replicas.changed().await.is_ok() {
+            match self.server.jobs.place(&self.job) {
+                Some(Place::There(address)) if address == self.address => {}
+                // Of a job that is gone the other replica tells.
+                None => {}
+                Some(_) => return,
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Why nothing more is to be had of it, as soon as it no longer has the consumer or this replica ends.
+    pub async fn lost(&mut self) -> Awaited {
+        let stop = self.server.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => ending::stopping(),
+            () = self.replaced() => unreachable(),
+        }
+    }
 }
 
 /// How long a request goes on trying to find the replica that has the job's consumer.
@@ -176,7 +260,8 @@ mod tests {
     async fn a_body_that_does_not_come_breaks_off() {
         let endless = stream::iter([Ok::<_, std::io::Error>("some")]).chain(stream::pending());
         let body = Body::from_stream(endless).into_data_stream();
-        let bounded = until(Instant::now() + Duration::from_millis(20), body).map(|part| part.is_ok());
+        let over = tokio::time::sleep(Duration::from_millis(20));
+        let bounded = until(over, body).map(|part| part.is_ok());
         assert_eq!(bounded.collect::<Vec<_>>().await, [true, false]);
     }
 }

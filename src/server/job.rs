@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::lines::{Limits, Lines, MAX_JOB_BYTES, Pushed};
 use super::stream::fan::Fan;
 use crate::api::focusjob::ViewType;
@@ -17,6 +18,8 @@ use crate::wire;
 
 /// The phase of a job whose consumer is, or is to be, in another replica.
 pub const REPLICA: &str = "replica";
+/// How often a job that has finished is looked at for the last of its lines.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What a job waits for, or why it will not have a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,6 +236,15 @@ impl Job {
         self.fan.end(end);
     }
 
+    /// Comes when no more lines can: the analyzer has taken leave, or the queue is gone.
+    pub async fn drained(&self) {
+        let mut look = tokio::time::interval(DRAIN_LOOK);
+        let farewell = || self.with_feed(|feed| feed.ended.is_some()).unwrap_or(true);
+        while *self.stage.borrow() == Stage::Attached && !farewell() {
+            look.tick().await;
+        }
+    }
+
     /// The job has finished; its lines stay for a while. The task that feeds it must have been cancelled before.
     pub fn finish(&self, awaited: Awaited) {
         self.stage.send_replace(Stage::Ended(awaited.clone()));
@@ -246,11 +258,11 @@ impl Job {
         }
     }
 
-    /// Makes room for lines of `source`, unless `by` has been cancelled.
-    pub fn open(&self, source: &AnalyzerSource, by: &CancellationToken) {
+    /// Makes room for lines of `source`, of `budget`, unless `by` has been cancelled.
+    pub fn open(&self, source: &AnalyzerSource, budget: &Arc<Budget>, by: &CancellationToken) {
         let mut feed = lock(&self.feed);
         if !by.is_cancelled() {
-            let lines = Lines::new(limits(&self.spec, source));
+            let lines = Lines::new(limits(&self.spec, source), budget);
             *feed = Some(Feed { lines, header: None, ended: None, seen_line: false });
         }
     }

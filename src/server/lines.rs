@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::budget::{Budget, Share};
 use crate::wire;
 
 /// Most bytes of intensities that one job keeps.
@@ -42,14 +43,15 @@ pub enum Pushed {
 pub struct Lines {
     limits: Limits,
     ring: VecDeque<Arc<wire::Line>>,
-    bytes: usize,
-    last_index: Option<u64>,
+    share: Share,
+    /// Of the newest line that was kept: when it begins, and its number.
+    last: Option<(i64, u64)>,
 }
 
 impl Lines {
-    /// An empty ring.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, ring: VecDeque::new(), bytes: 0, last_index: None }
+    /// An empty ring, whose lines are of `budget`.
+    pub fn new(limits: Limits, budget: &Arc<Budget>) -> Self {
+        Self { limits, ring: VecDeque::new(), share: budget.share(), last: None }
     }
 
     /// Keeps `line` as the newest. `redelivered`: the broker may have delivered it before.
@@ -61,16 +63,17 @@ impl Lines {
         {
             return Pushed::Malformed;
         }
-        if redelivered && self.last_index.is_some_and(|last| line.index <= last) {
+        // A smaller index alone proves nothing: a new analyzer counts from 0 again.
+        if redelivered && self.last.is_some_and(|last| (line.start_us, line.index) <= last) {
             return Pushed::Repeated;
         }
         // An index that goes back is a new analyzer, which counts from 0 again.
-        let missing = match self.last_index {
-            Some(last) if line.index > last => line.index - last - 1,
+        let missing = match self.last {
+            Some((_, last)) if line.index > last => line.index - last - 1,
             _ => 0,
         };
-        self.last_index = Some(line.index);
-        self.bytes += line.intensities.len();
+        self.last = Some((line.start_us, line.index));
+        self.share.take(line.intensities.len());
         self.ring.push_back(Arc::new(line));
         Pushed::Kept { missing, evicted: self.trim() }
     }
@@ -83,8 +86,14 @@ impl Lines {
         {
             self.pop();
         }
+        self.make_room()
+    }
+
+    /// Lets go of the oldest lines while there are too many bytes, of this job or of all; says of how many. The newest
+    /// line is kept.
+    pub fn make_room(&mut self) -> u64 {
         let mut evicted = 0;
-        while self.bytes > self.limits.bytes && self.ring.len() > 1 {
+        while self.ring.len() > 1 && (self.share.bytes() > self.limits.bytes || self.share.is_too_large()) {
             self.pop();
             evicted += 1;
         }
@@ -93,7 +102,7 @@ impl Lines {
 
     fn pop(&mut self) {
         if let Some(line) = self.ring.pop_front() {
-            self.bytes -= line.intensities.len();
+            self.share.give(line.intensities.len());
         }
     }
 
@@ -120,14 +129,15 @@ impl Lines {
     /// Lets go of every line.
     pub fn clear(&mut self) {
         self.ring = VecDeque::new();
-        self.bytes = 0;
-        self.last_index = None;
+        self.share.give(self.share.bytes());
+        self.last = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::budget::tests::budget;
 
     const LIMITS: Limits = Limits { lines: 4, span_us: 1_000_000, bytes: 1000, line_bytes: 10 };
 
@@ -156,7 +166,7 @@ mod tests {
             (Limits { bytes: 25, ..LIMITS }, vec![0, 1, 2], vec![1, 2]),
             (Limits { bytes: 5, ..LIMITS }, vec![0, 1, 2], vec![2]),
         ] {
-            let mut lines = Lines::new(limits);
+            let mut lines = Lines::new(limits, &budget(1000));
             for (index, start) in starts.iter().enumerate() {
                 assert!(matches!(lines.push(line(index as u64, *start), false), Pushed::Kept { .. }));
             }
@@ -165,8 +175,29 @@ mod tests {
     }
 
     #[test]
+    fn all_jobs_share_their_memory() {
+        let budget = budget(60);
+        let limits = Limits { lines: 100, ..LIMITS };
+        let (mut first, mut second) = (Lines::new(limits, &budget), Lines::new(limits, &budget));
+        let evicted = |lines: &mut Lines, index| match lines.push(line(index, index as i64), false) {
+            Pushed::Kept { evicted, .. } => evicted,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((0..6).map(|i| evicted(&mut first, i)).sum::<u64>(), 0);
+        // The one that has less than its part is not the one that lets go.
+        assert_eq!((0..3).map(|i| evicted(&mut second, i)).sum::<u64>(), 0);
+        assert_eq!((first.len(), second.len()), (6, 3));
+        assert_eq!(first.make_room(), 3);
+        assert_eq!(evicted(&mut second, 3), 1);
+        assert_eq!((first.len(), second.len()), (3, 3));
+        drop(second);
+        assert_eq!((6..9).map(|i| evicted(&mut first, i)).sum::<u64>(), 0);
+        assert_eq!(first.len(), 6);
+    }
+
+    #[test]
     fn the_newest_come_oldest_first() {
-        let mut lines = Lines::new(LIMITS);
+        let mut lines = Lines::new(LIMITS, &budget(1000));
         for index in 0..4 {
             lines.push(line(index, index as i64), false);
         }
@@ -178,7 +209,7 @@ mod tests {
 
     #[test]
     fn gaps_repeats_restarts_and_nonsense_are_told_apart() {
-        let mut lines = Lines::new(Limits { bytes: 30, ..LIMITS });
+        let mut lines = Lines::new(Limits { bytes: 30, ..LIMITS }, &budget(1000));
         let kept = |missing, evicted| Pushed::Kept { missing, evicted };
         for (line, redelivered, wanted) in [
             (line(5, 0), false, kept(0, 0)),
@@ -187,6 +218,11 @@ mod tests {
             (line(9, 2), true, Pushed::Repeated),
             (line(10, 3), true, kept(0, 1)),
             (line(0, 4), false, kept(0, 1)),
+            (line(10, 3), true, Pushed::Repeated),
+            (line(0, 4), true, Pushed::Repeated),
+            (line(1, 5), true, kept(0, 1)),
+            // Another analyzer's, which no consumer had taken when the connection broke.
+            (line(0, 6), true, kept(0, 1)),
             (wire::Line { intensities: vec![1; 9], ..line(1, 5) }, false, Pushed::Malformed),
             (wire::Line { db_max: f32::NAN, ..line(1, 5) }, false, Pushed::Malformed),
             (wire::Line { end_us: 0, ..line(1, 5) }, false, Pushed::Malformed),

@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_request_makes_nothing_after_its_time() {
         let now = Instant::now();
-        let received = Received { instant: now.into_std(), at: Timestamp::now(), caller: None };
+        let received = Received { instant: now.into_std(), at: Timestamp::now(), caller: None, trace: None };
         assert_eq!(deadline(&received), now + MAKES_WITHIN);
         assert!(in_time(now + Duration::from_secs(1)).is_ok() && in_time(now).is_err());
     }
@@ -334,7 +334,8 @@ mod tests {
             (axum::http::HeaderName::from_static(name), axum::http::HeaderValue::from_static(value))
         });
         let trace = RequestTrace::of(&headers.into_iter().collect());
-        let received = Received { instant: Instant::now(), at: Timestamp::now(), caller: None, trace };
+        let received =
+            Received { instant: Instant::now().into_std(), at: Timestamp::now(), caller: None, trace };
         let (spec, source) = (spec(8), source());
         let wanted = Wanted { spec: &spec, source: &source, request: Arc::new(Value::Null), key: None };
         let job = object("18-3", &wanted, 18, &received, &Replicas::alone("a"));

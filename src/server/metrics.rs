@@ -19,7 +19,7 @@ const BUCKETS: [f64; 18] = [
 pub enum Dropped {
     /// A gap in the numbers of the lines: the broker or the analyzer dropped them.
     Gap,
-    /// Pushed out before the display's time by the limit on a job's memory.
+    /// Pushed out before the display's time by the limit on the memory of a job, or of all.
     Memory,
     /// No frame, or not a line of the view's size.
     Malformed,
@@ -106,6 +106,10 @@ pub struct Metrics {
     pub consumers: IntGauge,
     /// Lines received.
     pub lines: IntCounter,
+    /// Of these, lines that had come before.
+    pub repeated_lines: IntCounter,
+    /// Bytes of the lines that are kept.
+    pub line_bytes: IntGauge,
     dropped: IntCounterVec,
     readers: IntGaugeVec,
     reader_lines: IntCounterVec,
@@ -148,12 +152,26 @@ impl Metrics {
                 registry,
                 IntCounter::new("focus_server_lines_total", "Lines received, repeated ones included.")?,
             )?,
+            repeated_lines: register(
+                registry,
+                IntCounter::new(
+                    "focus_server_lines_repeated_total",
+                    "Lines that the broker delivered again although they had been taken: nothing is lost.",
+                )?,
+            )?,
+            line_bytes: register(
+                registry,
+                IntGauge::new(
+                    "focus_server_lines_bytes",
+                    "Bytes of the lines that are kept, of all jobs; the limit is 60 % of --memory.",
+                )?,
+            )?,
             dropped: register(
                 registry,
                 IntCounterVec::new(
                     Opts::new(
                         "focus_server_lines_dropped_total",
-                        "Lines lost. gap: never came; memory: pushed out by the limit on a job's memory; malformed: not \
+                        "Lines lost. gap: never came; memory: pushed out by the limit on the memory of a job, or of all; malformed: not \
                          readable; slow_reader: a reader of a stream was too slow for them, counted once for each such \
                          reader.",
                     ),

@@ -1,11 +1,13 @@
 //! The Focus Server: the HTTP API, and the consumers of all live jobs of its namespace.
 //!
 //! The FocusJob is the job's record; the server holds nothing that it cannot read again from the API server and
-//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `waterfall`, `wait` and `job_events` are
-//! pure.
+//! the broker. `validate`, `windows`, `answer`, `header`, `lines`, `budget`, `waterfall`, `wait` and
+//! `job_events` are pure.
 
 pub mod answer;
+mod answer_room;
 mod args;
+mod budget;
 pub mod cluster;
 mod configure;
 mod consumer;
@@ -23,8 +25,10 @@ mod recordings;
 pub mod replicas;
 mod routes;
 pub mod security;
+mod serve;
 pub mod store;
 pub mod stream;
+mod tasks;
 pub mod validate;
 mod wait;
 mod watches;
@@ -37,12 +41,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use args::Args;
 pub(crate) use job::line_bytes;
@@ -61,6 +64,8 @@ const LEAVE: Duration = Duration::from_millis(1200);
 const HEARTBEAT_SECONDS: u16 = 2;
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
+/// Bytes of waterfall answers that are written or on their way to clients.
+const ANSWERS: usize = 256 << 20;
 /// Listeners to events at once.
 const LISTENERS: usize = 256;
 
@@ -90,23 +95,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let synced = Arc::new(configure::Synced::default());
     let (pools, pools_task) = watches::pools(cluster.pools.clone(), Arc::clone(&synced), stop.clone());
-    tokio::spawn(pools_task);
+    let mut tasks = tasks::Tasks::new();
+    tasks.start("the watch of the pools", pools_task);
     let (store, store_tasks) = {
         let synced = Arc::clone(&synced);
         let synced = move || synced.jobs();
         store::JobStore::start(&args.store, &registry, &cluster, &replicas, synced, &stop).await?
     };
-    let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, replicas });
+    let budget = Arc::new(budget::Budget::new(args.memory, metrics.line_bytes.clone()));
+    let shared = Arc::new(consumer::Shared { cluster, pools, broker, metrics, budget, replicas });
     let jobs = Arc::new(jobs::Jobs::new(Arc::clone(&shared), stop.clone()));
-    tokio::spawn(watches::jobs(
-        shared.cluster.jobs.clone(),
-        Arc::clone(&jobs),
-        store.clone(),
-        Arc::clone(&synced),
-        stop.clone(),
-    ));
-    tokio::spawn(sweep(Arc::clone(&jobs), stop.clone()));
-    tokio::spawn(reassign(Arc::clone(&jobs), shared.replicas.changes(), stop.clone()));
+    let api = shared.cluster.jobs.clone();
+    let watch = watches::jobs(api, Arc::clone(&jobs), store.clone(), Arc::clone(&synced), stop.clone());
+    tasks.start("the watch of the jobs", watch);
+    tasks.start("the sweep", sweep(Arc::clone(&jobs), stop.clone()));
+    if !shared.replicas.are_one() {
+        let changes = shared.replicas.changes();
+        tasks.start("the news of the other replicas", reassign(Arc::clone(&jobs), changes, stop.clone()));
+    }
 
     let (recordings, recordings_task) = recordings::Recordings::new(
         args.recordings.clone(),
@@ -114,7 +120,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         shared.metrics.clone(),
         stop.clone(),
     );
-    tokio::spawn(recordings_task);
+    if args.recordings.is_some() {
+        tasks.start("the scan of the recordings", recordings_task);
+    }
 
     let server = Arc::new(configure::Server {
         shared,
@@ -128,6 +136,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         forwarder: forward::Forwarder::new(&identity, dialer.clone())?,
         dialer,
         places: Arc::new(Semaphore::new(PLACES)),
+        answers: answer_room::Room::new(ANSWERS),
         listeners: Arc::new(Semaphore::new(LISTENERS)),
         recordings,
         readers: Arc::new(Semaphore::new(stream::open::MAX_READERS as usize)),
@@ -137,12 +146,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let counted = Arc::clone(&server);
     let taken = move || counted.windows.taken(counted.jobs.windows());
     registry.register(Box::new(window_metrics::WindowGauge::new(args.windows, taken)?))?;
-    serve_all(&args, &server, &security, registry, stop).await?;
+    serve_all(&args, &server, &security, registry, &mut tasks).await?;
+    let ended = tasks.until_stopped(&stop, SHUTDOWN + LEAVE).await;
     // Browsers, whose connections are no longer the HTTP server's, are told too.
     let told = server.readers.acquire_many(stream::open::MAX_READERS);
     let leave = async { tokio::join!(told, broker_task, member, store_tasks.join_all()) };
     let _ = tokio::time::timeout(LEAVE, leave).await;
-    Ok(())
+    ended
 }
 
 /// Registers every metric that a server can have, with nothing behind them.
@@ -157,36 +167,37 @@ pub fn describe(registry: &Registry) -> prometheus::Result<()> {
     telemetry::describe_process(registry, "server")
 }
 
-/// Serves HTTP, gRPC, probes and metrics, and the other replicas, until `stop`.
+/// Starts to serve HTTP, gRPC, probes and metrics, and the other replicas.
 async fn serve_all(
     args: &Args,
     server: &Arc<configure::Server>,
     security: &security::Security,
     registry: Registry,
-    stop: CancellationToken,
+    tasks: &mut tasks::Tasks,
 ) -> anyhow::Result<()> {
+    let stop = server.stop.clone();
     let awaited = awaited(Arc::clone(server));
     let admin = health::routes(registry, Arc::clone(&awaited));
     let mut router = routes::routes(Arc::clone(server));
     if let Some(listen) = args.peer_listen {
         let listener = security.peer_listener(listen_on(listen, "--peer-listen").await?);
         let peers = router.clone().merge(stream::grpc::for_peers(Arc::clone(server)));
-        tokio::spawn(serve(listener, peers.layer(security.layer()), stop.clone()));
+        tasks
+            .start("the replicas' port", serve::serve(listener, peers.layer(security.layer()), stop.clone()));
     }
     match args.security.admin_listen {
         Some(listen) => {
             let listener = security.plain_listener(listen_on(listen, "--admin-listen").await?);
-            tokio::spawn(serve(listener, admin, stop.clone()));
+            tasks.start("the port of probes and metrics", serve::serve(listener, admin, stop.clone()));
         }
         None => router = router.merge(admin),
     }
     let listener = security.listener(listen_on(args.listen, "--listen").await?);
     let grpc = security.listener(listen_on(args.grpc_listen, "--grpc-listen").await?);
     info!(listen = %args.listen, grpc = %args.grpc_listen, "the Focus Server is listening");
-    tokio::try_join!(
-        serve(listener, router.layer(security.layer()), stop.clone()),
-        stream::grpc::serve(grpc, security.layer(), Arc::clone(server), awaited, stop),
-    )?;
+    tasks.start("the HTTP port", serve::serve(listener, router.layer(security.layer()), stop.clone()));
+    let grpc = stream::grpc::serve(grpc, security.layer(), Arc::clone(server), awaited, stop).await?;
+    tasks.start("the gRPC port", grpc);
     Ok(())
 }
 
@@ -235,22 +246,6 @@ async fn reassign(
 ) {
     while let Some(Ok(())) = stop.run_until_cancelled(replicas.changed()).await {
         jobs.reassign();
-    }
-}
-
-/// Serves until `stop`, and then until the last answer or the end of the time for it.
-async fn serve(listener: security::Listener, router: Router, stop: CancellationToken) -> anyhow::Result<()> {
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(SHUTDOWN).await;
-    };
-    tokio::select! {
-        served = serving => served.context("serving HTTP"),
-        () = late => {
-            warn!("shutting down with requests unanswered");
-            Ok(())
-        }
     }
 }
 

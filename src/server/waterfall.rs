@@ -13,6 +13,11 @@ pub fn rows_in_answer(asked: usize, row_values: usize) -> usize {
     asked.min((MAX_VALUES / row_values.max(1)).max(1))
 }
 
+/// About how many bytes an answer of `rows` rows takes, with `values` intensities in all.
+pub fn size(values: usize, rows: usize, channels: usize) -> usize {
+    values * 7 + rows * (channels * 32 + 128)
+}
+
 /// The answer for `lines`, the oldest first: `[]` without lines. Intensities are dB, rounded to 0.01 dB; the
 /// sensors' ids are the channels' numbers, starting with `channel_min`; times are ms since the Unix epoch;
 /// `current_max_amp` and `current_min_amp` are the highest and lowest level, dB, that the rows' intensities
@@ -23,7 +28,7 @@ pub fn body(job_id: &str, channel_min: i32, channels: usize, lines: &[Arc<wire::
     }
     let canvas = serde_json::Value::from(job_id).to_string();
     let values: usize = lines.iter().map(|line| line.intensities.len()).sum();
-    let mut out = String::with_capacity(values * 7 + lines.len() * (channels * 32 + 128));
+    let mut out = String::with_capacity(size(values, lines.len(), channels));
     out.push_str("[{\"rows\":[");
     for (i, line) in lines.iter().enumerate() {
         if i > 0 {

@@ -88,6 +88,8 @@ async fn every_answer_is_named_and_every_refusal_is_json() {
             (Method::GET, "/focus-server/metadata/%ff", 404),
             (Method::GET, "/focus-server/metadata/x?wait=1&wait=2", 400),
             (Method::GET, "/focus-server/waterfall/%ff/1", 400),
+            (Method::GET, "/focus-server/stream/%ff", 400),
+            (Method::GET, "/focus-server/stream/x?wait=1&wait=2", 400),
             (Method::DELETE, "/focus-server/job/%2e%2e", 404),
             (Method::DELETE, "/focus-server/job/..%2fx", 404),
         ];

@@ -250,3 +250,24 @@ async fn windows_stay_unique_among_replicas() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn reads_through_another_replica_do_not_wait_for_one_that_has_frozen() {
+    in_world("frozen", |world| async move {
+        default_pool(&world).await;
+        let _operator = world.operator().await;
+        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
+        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let id = configured(&first).await;
+        // The connection between them is kept, and used again.
+        rows(&second, &id).await;
+
+        first.freeze();
+        let path = format!("waterfall/{id}/5");
+        let asked = std::time::Instant::now();
+        let answer = get(&second, &path).await;
+        assert!(asked.elapsed().as_secs() < 20, "it took {:?}", asked.elapsed());
+        assert_eq!(answer.headers()["focus-phase"], "replica", "{:?}", answer.headers());
+    })
+    .await;
+}

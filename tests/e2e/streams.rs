@@ -1,9 +1,10 @@
 //! Live streams as clients in another language read them.
 
-use focus_operator::api::names::queue_name;
+use focus_operator::api::conditions::FINISHED;
+use focus_operator::api::names::{self, queue_name};
 use focus_operator::wire::frame::Kind;
-use focus_operator::wire::{Header, Line};
-use kube::api::DeleteParams;
+use focus_operator::wire::{End, Header, Line};
+use kube::api::{DeleteParams, Patch};
 use serde_json::{Value, json};
 
 use super::server::{configure, request};
@@ -163,6 +164,32 @@ async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
         let (metadata, fast) = python.start("websocket_client.py", &[&url]).says().await;
         assert_eq!((&metadata["job_id"], &metadata["stream_amount"]), (&json!(id), &json!(3)));
         the_slow_loses_alone(&world, &server, &id, &analyzer, (fast, slow)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_completed_job_are_given_before_its_end() {
+    in_world("last", |world| async move {
+        silent_pool(&world).await;
+        let _operator = world.operator().await;
+        let server = world.server().await;
+        let id = job_id(&server, &eight_channels()).await;
+        let analyzer = analyzer(&world, &id).await;
+        let python = Python::new();
+        let (_, lines) = python.start("websocket_client.py", &[&websocket(&server, &id)]).says().await;
+        let end = json!({"reason": "Completed", "message": "the end", "failed": false}).to_string();
+        let patch = json!({"metadata": {"annotations": {names::END: end}}});
+        world.jobs().patch(&id, &Default::default(), &Patch::Merge(&patch)).await.unwrap();
+        world.until_reason(&id, FINISHED, "Completed").await;
+        // The analyzer's pod is seen to end before what it sent last has come.
+        for index in 0..10 {
+            analyzer.publish(Kind::Line(line(index))).await;
+        }
+        analyzer.publish(Kind::End(End { reason: "Completed".to_owned(), ..End::default() })).await;
+        let (told, _) = lines.says().await;
+        assert_eq!((&told["rows"], &told["ended"]["reason"]), (&json!(10), &json!("Completed")), "{told}");
+        world.broker.until_no_queue(&queue_name(&world.job(&id).await)).await;
     })
     .await;
 }

@@ -1,7 +1,8 @@
 """A gRPC client of the Focus Server in another language. Prints one line of JSON for each thing it is asked.
 
 grpc_client.py ADDRESS lines JOB STREAMS COUNT   the header and COUNT lines of each stream
-grpc_client.py ADDRESS slow JOB                  the header; when a line comes on stdin, all that follows
+grpc_client.py ADDRESS slow JOB [ROWS]           the header; when a line comes on stdin, all that follows; also says
+                                                 when it has so many rows
 grpc_client.py ADDRESS status STREAM [KEY=VALUE] how a call that gets no lines ends
 grpc_client.py ADDRESS services                  what reflection and health tell
 
@@ -68,7 +69,7 @@ def lines(channel, job, streams, count):
         return list(pool.map(read, range(streams)))
 
 
-def slow(channel, job):
+def slow(channel, job, say_at=0):
     answer = call(channel, 0, [("job-id", job)])
     print(json.dumps(told(next(answer))), flush=True)
     sys.stdin.readline()
@@ -80,6 +81,8 @@ def slow(channel, job):
             assert gap == message.lost_rows, f"{gap} rows are missing, {message.lost_rows} are told"
             lost += message.lost_rows
             rows.extend(message.row_index)
+            if len(rows) == say_at:
+                print(json.dumps({"has": say_at}), flush=True)
     except grpc.RpcError:
         pass
     return {"rows": len(rows), "last": max(rows, default=None), "lost": lost, **ended(answer)}
@@ -107,7 +110,7 @@ def main(address, command, *args):
             case "lines":
                 found = lines(channel, args[0], int(args[1]), int(args[2]))
             case "slow":
-                found = slow(channel, args[0])
+                found = slow(channel, args[0], *map(int, args[1:]))
             case "status":
                 found = status(channel, int(args[0]), [tuple(pair.split("=", 1)) for pair in args[1:]])
             case "services":

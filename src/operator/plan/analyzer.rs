@@ -113,7 +113,7 @@ fn with_pod(
         PodState::Ready => with(verdict(true, "Ready", "the analyzer is ready".to_owned())),
         PodState::Completed => Decision {
             status: Some(status),
-            ..Decision::ended(old, "Completed", "the analyzer reached the end of its source", false)
+            ..Decision::ended(old, names::COMPLETED, "the analyzer reached the end of its source", false)
         },
         PodState::Failed { reason, message, retry: false, .. } => {
             Decision { status: Some(status), ..Decision::ended(old, &reason, &message, true) }

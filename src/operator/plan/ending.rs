@@ -57,14 +57,17 @@ pub fn end(
     Plan { actions: Vec::new(), write: worth_writing(&old, &status), status, requeue: Duration::ZERO }
 }
 
-/// The job has ended: what is left of it goes, and after its time the job itself.
+/// The job has ended: what is left of it goes, the queue of one that was completed only when its last lines have had the
+/// time to be read, and after its time the job itself.
 pub fn after_the_end(job: &FocusJob, observed: &Observed, old: FocusJobStatus, now: Timestamp) -> Plan {
-    let mut actions = removal(job, observed);
+    let drain = until_drained(&old, now);
+    let mut actions = if drain.is_zero() { removal(job, observed) } else { pods(job, observed) };
     let left = until_deleted(job, &old, now);
     if left.is_some_and(|left| left.is_zero()) {
         actions.push(Action::DeleteJob);
     }
-    let requeue = left.filter(|left| !left.is_zero()).unwrap_or(LOOK_AGAIN);
+    let waits = [Some(drain), left].into_iter().flatten().filter(|wait| !wait.is_zero());
+    let requeue = waits.min().unwrap_or(LOOK_AGAIN);
     Plan { actions, status: old, write: false, requeue }
 }
 
@@ -136,6 +139,16 @@ fn pods(job: &FocusJob, observed: &Observed) -> Vec<Action> {
         .filter(|pod| pod::is_child(pod, job) && pod.metadata.deletion_timestamp.is_none())
         .map(delete)
         .collect()
+}
+
+/// How long the finished job's queue is kept for its last lines.
+fn until_drained(status: &FocusJobStatus, now: Timestamp) -> Duration {
+    let finished = conditions::find(&status.conditions, FINISHED);
+    if finished.is_none_or(|finished| finished.reason != names::COMPLETED) {
+        return Duration::ZERO;
+    }
+    let since = status.timeline.finished_at.as_ref().map_or(f64::INFINITY, |at| seconds_between(at.0, now));
+    Duration::from_secs_f64((names::DRAIN.as_secs_f64() - since).clamp(0.0, names::DRAIN.as_secs_f64()))
 }
 
 /// How long until the finished job is deleted; None: it is kept.

@@ -13,9 +13,10 @@ use tracing::info;
 
 use super::consumer::{self, Shared};
 use super::job::{Awaited, Expected, Job, REPLICA, Stage};
+use super::metrics::Dropped;
 use super::replicas::Place;
 use super::security;
-use crate::api::names::{self, EndRequest};
+use crate::api::names::{self, COMPLETED, DRAIN, EndRequest};
 use crate::api::{FocusJob, conditions};
 
 pub use verdict::{explain, holds_window, over};
@@ -44,6 +45,8 @@ struct Entry {
     job: Arc<Job>,
     object: Arc<FocusJob>,
     task: Option<CancellationToken>,
+    /// What takes the last lines of a job that has finished.
+    drain: Option<CancellationToken>,
     seen: bool,
     entered: Instant,
 }
@@ -108,7 +111,7 @@ impl Jobs {
         if let Some(old) = inner.entries.remove(&job.name) {
             end_entry(&old, Awaited::new("deleted", "Replaced", "another job has taken this name"));
         }
-        let mut entry = Entry { job, object, task: None, seen, entered: Instant::now() };
+        let mut entry = Entry { job, object, task: None, drain: None, seen, entered: Instant::now() };
         self.drive(&mut entry);
         inner.entries.insert(entry.job.name.clone(), entry);
     }
@@ -143,6 +146,7 @@ impl Jobs {
                     task.cancel();
                 }
                 entry.task = None;
+                entry.stop_drain();
                 let message = elsewhere.unwrap_or_default();
                 entry.job.stop(Stage::Waiting(Awaited::new(REPLICA, "AnotherReplica", message)));
             }
@@ -157,7 +161,17 @@ impl Jobs {
             }
             (None, Some(_)) => {}
             (Some(awaited), _) => {
+                if entry.drain.is_some() && awaited.phase == "finished" {
+                    return;
+                }
+                entry.stop_drain();
                 let task = entry.task.take();
+                if let Some(task) = task.clone().filter(|_| lines_may_come(&awaited)) {
+                    let by = self.stop.child_token();
+                    entry.drain = Some(by.clone());
+                    tokio::spawn(drain(Arc::clone(&entry.job), awaited, task, by));
+                    return;
+                }
                 if let Some(task) = &task {
                     info!(reason = awaited.reason, "the consumer is taken away");
                     task.cancel();
@@ -233,10 +247,13 @@ impl Jobs {
             .collect()
     }
 
-    /// Ends the jobs that nobody reads. To be called each second.
+    /// Ends the jobs that nobody reads, and holds the lines of those that get none to their part of the memory. To be
+    /// called each second.
     pub fn sweep(&self) {
         let inner = self.lock();
         for entry in inner.entries.values() {
+            let evicted = entry.job.with_feed(|feed| feed.lines.make_room()).unwrap_or(0);
+            self.shared.metrics.drop_lines(Dropped::Memory, evicted);
             let idle =
                 Duration::from_secs(u64::try_from(entry.object.spec.idle_timeout_seconds).unwrap_or(0));
             let (Some(task), false) = (&entry.task, idle.is_zero()) else { continue };
@@ -256,6 +273,32 @@ impl Jobs {
     }
 }
 
+impl Entry {
+    fn stop_drain(&mut self) {
+        if let Some(drain) = self.drain.take() {
+            drain.cancel();
+        }
+    }
+}
+
+/// Whether the broker may still have lines of a job that has come to its end: the operator sees the analyzer's pod
+/// end before the last of them are here, and keeps the queue for a while.
+fn lines_may_come(end: &Awaited) -> bool {
+    end.phase == "finished" && end.reason == COMPLETED
+}
+
+/// Takes the last lines of a job that has finished, for as long as its queue is kept, then ends it, unless `by` is
+/// cancelled; `task` feeds it.
+async fn drain(job: Arc<Job>, end: Awaited, task: CancellationToken, by: CancellationToken) {
+    let _ = by.run_until_cancelled(tokio::time::timeout(DRAIN, job.drained())).await;
+    info!(job = job.name, reason = end.reason, "the consumer is taken away");
+    task.cancel();
+    job.set_stage(Stage::Ended(end), &by);
+    if !by.is_cancelled() {
+        forget(job).await;
+    }
+}
+
 /// Lets go of a finished job's lines, once its readers have had the time to come for the last of them.
 async fn forget(job: Arc<Job>) {
     tokio::time::sleep(LINGER).await;
@@ -263,9 +306,7 @@ async fn forget(job: Arc<Job>) {
 }
 
 fn end_entry(entry: &Entry, awaited: Awaited) {
-    if let Some(task) = &entry.task {
-        task.cancel();
-    }
+    entry.drain.iter().chain(&entry.task).for_each(CancellationToken::cancel);
     entry.job.stop(Stage::Ended(awaited));
 }
 

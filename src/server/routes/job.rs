@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,10 +18,13 @@ use crate::server::configure::Server;
 use crate::server::error::ApiError;
 use crate::server::job::{Awaited, Job, Stage};
 use crate::server::security::{self, Caller};
-use crate::server::{job, wait, waterfall};
+use crate::server::serve::End;
+use crate::server::{answer_room, job, wait, waterfall};
 
 /// Longest wait for one of the few places where waterfall answers are written.
 const PLACE: Duration = Duration::from_secs(10);
+/// Longest time that a client may take to read a waterfall answer.
+const TAKEN: Duration = Duration::from_secs(30);
 
 /// The query of `/metadata`.
 #[derive(serde::Deserialize)]
@@ -81,12 +84,13 @@ pub async fn metadata(
         (status = 400, description = "`row_count` is not an integer from 1 to 100000", body = ErrorBody),
         (status = 404, description = "No such job, or no consumer; headers tell which and why", body = ErrorBody,
             headers(("Retry-After" = u32), ("Focus-Phase" = String), ("Focus-Reason" = String), ("Focus-Message" = String))),
-        (status = 503, description = "Too many answers are being written", body = ErrorBody, headers(("Retry-After" = u32))),
+        (status = 503, description = "Too many answers are being written or read", body = ErrorBody, headers(("Retry-After" = u32))),
     )
 )]
 pub async fn rows(
     State(server): State<Arc<Server>>,
     path: Result<Path<(String, String)>, PathRejection>,
+    end: Option<Extension<End>>,
 ) -> Result<Response, ApiError> {
     let (id, row_count) = extract::path(path);
     let row_count = wait::parse_row_count(&row_count).map_err(ApiError::Rule)?;
@@ -100,19 +104,21 @@ pub async fn rows(
     };
     let row_values = job.source().map_or(1, |source| job::line_bytes(&job.spec, source));
     let most = waterfall::rows_in_answer(row_count, row_values);
-    let read = job.with_feed(|feed| (feed.lines.newest(most), feed.ended.is_some()));
-    let (lines, ended) = read.unwrap_or_default();
-    // Few at a time: each may take tens of megabytes.
-    let place = tokio::time::timeout(PLACE, Arc::clone(&server.places).acquire_owned()).await;
-    let Ok(Ok(place)) = place else {
-        return Err(ApiError::unavailable("Busy", "too many waterfall answers are being written"));
+    let count = job.with_feed(|feed| feed.lines.len().min(most)).unwrap_or_default();
+    // The answer may take tens of megabytes, for as long as its client takes to read it; few are written at a time.
+    let size = waterfall::size(count * row_values, count, job.spec.channels.count());
+    let places = async { Some((server.answers.take(size).await.ok()?, server.places.acquire().await.ok()?)) };
+    let Ok(Some((part, _place))) = tokio::time::timeout(PLACE, places).await else {
+        return Err(ApiError::unavailable("Busy", "too many waterfall answers are being written or read"));
     };
-    let body = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        waterfall_body(&job, &lines)
-    });
+    // Only now: lines that waited with their answer would be kept beyond what the job may keep.
+    let read = job.with_feed(|feed| (feed.lines.newest(count), feed.ended.is_some()));
+    let (lines, ended) = read.unwrap_or_default();
+    let body = tokio::task::spawn_blocking(move || waterfall_body(&job, &lines));
     let body = body.await.map_err(|error| ApiError::unavailable("Internal", error.to_string()))?;
-    Ok(rows_answer(ended || finished, body))
+    let status = status(ended || finished, body.len());
+    let body = answer_room::held(body, part, end.map(|Extension(end)| end), TAKEN);
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 fn waterfall_body(job: &Job, lines: &[Arc<crate::wire::Line>]) -> Vec<u8> {
@@ -120,13 +126,12 @@ fn waterfall_body(job: &Job, lines: &[Arc<crate::wire::Line>]) -> Vec<u8> {
 }
 
 /// 208 when the analyzer has ended, else 201 with rows and 200 without.
-fn rows_answer(ended: bool, body: Vec<u8>) -> Response {
-    let status = match (ended, body.len() > 2) {
+fn status(ended: bool, length: usize) -> StatusCode {
+    match (ended, length > 2) {
         (true, _) => StatusCode::ALREADY_REPORTED,
         (false, true) => StatusCode::CREATED,
         (false, false) => StatusCode::OK,
-    };
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
 }
 
 /// A job that was deleted.

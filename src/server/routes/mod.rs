@@ -3,7 +3,7 @@
 mod configure;
 mod document;
 mod events;
-mod extract;
+pub mod extract;
 mod history;
 mod job;
 mod jobs;

@@ -14,7 +14,7 @@ use super::BASE;
 use super::job::WaitQuery;
 use crate::server::configure::Server;
 use crate::server::error::PHASE;
-use crate::server::forward::{FORWARDED, Patience};
+use crate::server::forward::{FORWARDED, Owner, Patience};
 use crate::server::job::REPLICA;
 use crate::server::replicas::Place;
 use crate::server::wait::parse_wait;
@@ -32,7 +32,10 @@ pub async fn at_owner(State(server): State<Arc<Server>>, request: Request, next:
     let mut patience = Patience::new(&server, wait(&parts.uri));
     loop {
         let response = match server.jobs.place(&id) {
-            Some(Place::There(address)) => server.forwarder.forward(&address, &parts).await.into_response(),
+            Some(Place::There(address)) => {
+                let owner = Owner::new(Arc::clone(&server), id.clone(), address);
+                server.forwarder.forward(owner, &parts, patience.left()).await.into_response()
+            }
             Some(Place::Here | Place::Nowhere) | None => {
                 next.clone().run(Request::from_parts(parts.clone(), Body::empty())).await
             }

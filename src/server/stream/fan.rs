@@ -260,6 +260,7 @@ mod tests {
 
     use crate::api::FocusJob;
     use crate::server::answer::tests::{source, spec};
+    use crate::server::budget::tests::budget;
     use crate::server::job::Stage;
     use crate::server::metrics::{Metrics, ReaderKind};
 
@@ -275,7 +276,7 @@ mod tests {
         fn new() -> Self {
             let job = Arc::new(Job::new(&FocusJob::new("18-3", spec(1)), None));
             let stop = CancellationToken::new();
-            job.open(&source(), &stop);
+            job.open(&source(), &budget(usize::MAX), &stop);
             let metrics = Metrics::new(&Registry::new()).expect("fresh registry");
             Self { job, metrics, places: Arc::new(Semaphore::new(9)), stop }
         }
@@ -339,6 +340,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_job_is_drained_when_its_analyzer_has_taken_leave_or_its_queue_is_gone() {
+        let drained =
+            async |job: &Job| tokio::time::timeout(Duration::from_millis(100), job.drained()).await.is_ok();
+        let world = World::new();
+        assert!(drained(&world.job).await, "it has no consumer");
+        world.job.set_stage(Stage::Attached, &world.stop);
+        assert!(!drained(&world.job).await, "lines may come");
+        world.job.with_feed(|feed| feed.ended = Some(wire::End::default()));
+        assert!(drained(&world.job).await);
+        world.push(0);
+        assert!(!drained(&world.job).await, "another analyzer has begun");
+        world.job.set_stage(Stage::Waiting(Awaited::new("queue", "QueueMissing", "")), &world.stop);
+        assert!(drained(&world.job).await);
+    }
+
+    #[tokio::test]
     async fn earlier_lines_come_first_and_those_that_the_display_dropped_are_lost() {
         let world = World::new();
         (0..5).for_each(|index| world.push(index));
@@ -377,7 +394,7 @@ mod tests {
         world.job.stop(Stage::Ended(Awaited::new("suspended", "Suspended", "")));
         assert_eq!(next(&mut world.reader(0)).await, Err("Suspended".to_owned()));
         world.job.set_stage(Stage::Attached, &world.stop);
-        world.job.open(&source(), &world.stop);
+        world.job.open(&source(), &budget(usize::MAX), &world.stop);
         let mut reader = world.reader(0);
         world.push(0);
         assert_eq!(next(&mut reader).await, Ok((0, 0)));

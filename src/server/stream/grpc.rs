@@ -11,24 +11,22 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Routes;
-use tonic::transport::Server as Transport;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::codec::Payload;
 use super::fan::{Event, Reader};
 use super::message::{self, Part};
-use super::open::{self, Ask, Lines, MAX_READERS, Refusal, WAIT};
+use super::open::{self, Ask, Lines, Refusal, WAIT};
 use super::{ending, metadata, relay};
 use crate::health::Awaited;
-use crate::server::SHUTDOWN;
 use crate::server::configure::Server;
 use crate::server::forward::FORWARDED_NAME;
 use crate::server::job;
 use crate::server::metrics::ReaderKind;
-use crate::server::security;
+use crate::server::{security, serve};
 use crate::wire::panda::data_stream_service_server::{DataStreamService, DataStreamServiceServer};
 use crate::wire::panda::{DESCRIPTORS, StreamDataRequest};
 
@@ -36,10 +34,6 @@ use crate::wire::panda::{DESCRIPTORS, StreamDataRequest};
 const SERVICE: &str = "pandadatastream.DataStreamService";
 /// Largest request, bytes.
 const MAX_REQUEST: usize = 4 << 10;
-/// A connection that is silent for so long is asked whether it lives.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Longest time for the answer to that.
-const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// How often readiness is looked at for the health service.
 const HEALTH: Duration = Duration::from_millis(250);
 
@@ -145,38 +139,25 @@ pub fn for_peers(server: Arc<Server>) -> axum::Router {
     Routes::new(streams).into_axum_router().reset_fallback()
 }
 
-/// Serves until `stop`, and then until the last stream has been told or the end of the time for it.
+/// What serves until `stop`, and then until the last stream has been told or the end of the time for it.
 ///
 /// # Errors
-/// When serving fails.
+/// When the services cannot be described.
 pub async fn serve(
     listener: security::Listener,
     layer: security::AuthLayer,
     server: Arc<Server>,
     awaited: Awaited,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let reporter = HealthReporter::new();
     set_health(&reporter, false).await;
     let routes = routes(server, &reporter)?;
-    let health = tokio::spawn(follow_readiness(reporter, awaited, stop.clone()));
-    let serving = Transport::builder()
-        .max_concurrent_streams(MAX_READERS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .layer(layer)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(listener.connections(), stop.clone().cancelled_owned());
-    let late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(SHUTDOWN).await;
-    };
-    tokio::select! {
-        served = serving => served.context("serving gRPC")?,
-        () = late => warn!("shutting down with streams that could not be told"),
-    }
-    let _ = health.await;
-    Ok(())
+    let health = follow_readiness(reporter, awaited, stop.clone());
+    let serving = serve::serve(listener, routes.into_axum_router().layer(layer), stop);
+    Ok(async {
+        tokio::join!(serving, health);
+    })
 }
 
 /// Lets the health service say what `/readyz` says, until `stop`; then not serving.

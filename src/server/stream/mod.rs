@@ -6,7 +6,7 @@
 //! only place where a reader is joined to a job.
 
 pub mod codec;
-mod ending;
+pub mod ending;
 pub mod fan;
 pub mod grpc;
 pub mod message;

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use bytes::Buf;
 use futures::{Stream, StreamExt, stream};
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
@@ -20,12 +20,11 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::codec::Payload;
-use super::{ending, grpc, open};
+use super::{grpc, open};
 use crate::server::configure::Server;
 use crate::server::error::PHASE;
-use crate::server::forward::{FORWARDED, FORWARDED_NAME, unreachable};
+use crate::server::forward::{FORWARDED, FORWARDED_NAME, Owner, unreachable};
 use crate::server::job::{Awaited, REPLICA};
-use crate::server::replicas::Alive;
 use crate::server::security::Connection;
 use crate::wire::panda::StreamDataRequest;
 
@@ -56,7 +55,7 @@ pub async fn grpc(
 ) -> Result<Relay, Option<Status>> {
     let place = open::place(&server).map_err(|refusal| Some(refusal.into()))?;
     let mut owner = Owner::new(Arc::clone(&server), job, address);
-    let endpoint = Endpoint::from_shared(owner.address.clone())
+    let endpoint = Endpoint::from_shared(owner.address().to_owned())
         .map_err(|error| owner.gone(&error))?
         .initial_stream_window_size(AHEAD)
         .initial_connection_window_size(AHEAD);
@@ -65,7 +64,7 @@ pub async fn grpc(
     let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
     client.ready().await.map_err(|error| owner.gone(&error))?;
     let mut request = Request::new(request);
-    *request.metadata_mut() = passed_on(&server, &owner.job, &metadata, wait).map_err(Some)?;
+    *request.metadata_mut() = passed_on(&server, owner.job(), &metadata, wait).map_err(Some)?;
     let path = axum::http::uri::PathAndQuery::from_static(STREAM_DATA);
     let asked = timeout(wait + ANSWER_WITHIN, client.server_streaming(request, path, AsTheyCome));
     let answer = tokio::select! {
@@ -153,45 +152,6 @@ fn last_word(status: Option<Status>) -> Status {
     told.unwrap_or_else(|| grpc::status(&unreachable(), None))
 }
 
-/// The replica that has a job's consumer.
-struct Owner {
-    server: Arc<Server>,
-    job: String,
-    address: String,
-    replicas: watch::Receiver<Alive>,
-}
-
-impl Owner {
-    fn new(server: Arc<Server>, job: String, address: String) -> Self {
-        let replicas = server.shared.replicas.changes();
-        Self { server, job, address, replicas }
-    }
-
-    /// Logs that it does not answer.
-    fn gone<T>(&self, error: &dyn std::fmt::Display) -> Option<T> {
-        let (job, address) = (&self.job, &self.address);
-        tracing::debug!(job, address, %error, "the replica with the job's consumer does not answer");
-        None
-    }
-
-    /// Why nothing more is to be had of it, as soon as it no longer has the consumer or this replica ends: a machine
-    /// that is lost breaks no connection.
-    async fn lost(&mut self) -> Awaited {
-        loop {
-            tokio::select! {
-                () = self.server.stop.cancelled() => return ending::stopping(),
-                // The sender lives as long as this replica.
-                _ = self.replicas.changed() => {}
-            }
-            let elsewhere = open::elsewhere(&self.server, &self.job);
-            // Of a job that is gone the other replica tells.
-            if self.server.jobs.place(&self.job).is_some() && elsewhere.as_deref() != Some(&*self.address) {
-                return unreachable();
-            }
-        }
-    }
-}
-
 /// The WebSocket of the replica at `address` for `path`, with the client's own token.
 ///
 /// # Errors
@@ -204,8 +164,8 @@ pub async fn websocket(
 ) -> Result<Upstream, Option<Awaited>> {
     let place = open::place(&server).map_err(|refusal| Some(refusal.into()))?;
     let owner = Owner::new(Arc::clone(&server), job, address);
-    let address: Uri = owner.address.parse().map_err(|error| owner.gone(&error))?;
-    let url = format!("ws{}{path}", owner.address.strip_prefix("http").unwrap_or_default());
+    let address: Uri = owner.address().parse().map_err(|error| owner.gone(&error))?;
+    let url = format!("ws{}{path}", owner.address().strip_prefix("http").unwrap_or_default());
     let mut request = url.into_client_request().map_err(|error| owner.gone(&error))?;
     let own = HeaderValue::from_str(server.shared.replicas.own()).map_err(|error| owner.gone(&error))?;
     request.headers_mut().insert(FORWARDED, own);

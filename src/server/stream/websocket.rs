@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::extract::{OriginalUri, Path, Query, State};
@@ -25,6 +25,7 @@ use crate::server::error::ApiError;
 use crate::server::forward::FORWARDED;
 use crate::server::job::{Awaited, Job};
 use crate::server::metrics::ReaderKind;
+use crate::server::routes::extract;
 use crate::server::wait::parse_wait;
 
 /// Largest message that a client may send: it has nothing to say.
@@ -53,13 +54,13 @@ struct Gone;
 /// 400 for a request that is no upgrade or has bad parameters, 404 for an unknown job.
 pub async fn handle(
     State(server): State<Arc<Server>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     query: Result<Query<StreamQuery>, QueryRejection>,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| ApiError::Rule(rejection.body_text()))?;
+    let (id, query) = (extract::path(id), extract::query(query)?);
     let earlier = metadata::parse_last(query.last.as_deref()).map_err(ApiError::Rule)?;
     let wait = query.wait.map(|wait| parse_wait(Some(&wait))).transpose().map_err(ApiError::Rule)?;
     let upgrade = upgrade.map_err(|rejection| ApiError::Rule(rejection.body_text()))?;

@@ -66,7 +66,7 @@ fn axis_rules(request: &Request, broken: &mut Vec<String>) {
         broken.push(format!("frequencyRange.min must be at least 0 Hz, got {min}"));
     } else if max > i64::from(i32::MAX) {
         broken.push(format!("frequencyRange.max is out of range, got {max}"));
-    } else if max - min < 1 {
+    } else if max <= min {
         broken.push(format!("frequencyRange must span at least 1 Hz, got {min} to {max}"));
     }
 }
@@ -139,6 +139,18 @@ mod tests {
             (
                 json!({"frequencyRange": {"min": -1, "max": 5}}),
                 "frequencyRange.min must be at least 0 Hz, got -1",
+            ),
+            (
+                json!({"frequencyRange": {"min": 1, "max": i64::MIN}}),
+                "frequencyRange must span at least 1 Hz, got 1 to -9223372036854775808",
+            ),
+            (
+                json!({"channels": {"min": 1, "max": i64::MIN}}),
+                "channels.max must not be below channels.min, got 1 to -9223372036854775808",
+            ),
+            (
+                json!({"channels": {"min": 1, "max": i64::MAX}}),
+                "at most 2500 channels fit one view, got 9223372036854775807",
             ),
             (
                 json!({"start_time": 5}),

@@ -79,6 +79,29 @@ fn a_finished_job_is_deleted_after_its_time() {
 }
 
 #[test]
+fn the_queue_of_a_completed_job_is_kept_for_its_last_lines() {
+    let ended = |reason: &str| {
+        let end = json!({"reason": reason, "message": "m", "failed": false}).to_string();
+        let job = annotated(ready_job(), names::END, &end);
+        let status = plan(&job, &all_there(), at(100.0)).status;
+        written(job, status)
+    };
+    let cases = [
+        ("Completed", 0.0, vec!["DeletePod pod-0"], Duration::from_secs(5)),
+        ("Completed", 4.0, vec!["DeletePod pod-0"], Duration::from_secs(1)),
+        ("Completed", 5.0, vec!["DeletePod pod-0", "DeleteQueue"], LOOK_AGAIN),
+        ("Completed", -60.0, vec!["DeletePod pod-0"], Duration::from_secs(5)),
+        ("IdleTimeout", 0.0, vec!["DeletePod pod-0", "DeleteQueue"], LOOK_AGAIN),
+    ];
+    for (reason, since, expected, requeue) in cases {
+        let plan = plan(&ended(reason), &all_there(), at(100.0 + since));
+        let expected = expected.into_iter().map(str::to_owned).collect();
+        assert_eq!((names_of(&plan), plan.requeue), (expected, requeue), "{reason} after {since} s");
+        assert!(!plan.write);
+    }
+}
+
+#[test]
 fn an_end_that_is_asked_for_is_told_with_its_reason() {
     let cases = [
         (
