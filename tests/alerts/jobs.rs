@@ -1,11 +1,14 @@
 //! What is wrong with jobs, though operator and broker are well.
 
-use focus_operator::api::conditions::CONSUMER_READY;
+use focus_operator::api::conditions::{CONSUMER_READY, FINISHED};
 use focus_operator::api::names::queue_name;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::common::in_world;
-use crate::common::objects::{job, pool, synthetic};
+use crate::common::objects::{image, job, pool, synthetic};
+use crate::common::{condition, in_world, until};
 use crate::{fires, operator, prometheus};
 
 #[tokio::test]
@@ -33,6 +36,32 @@ async fn jobs_without_consumer_or_image_are_told_of() {
         world.until_condition("one", CONSUMER_READY, true).await;
         consumer.cancel().await;
         fires(&prometheus, "FocusConsumerLost", &[here, ("severity", "page")]).await;
+    })
+    .await;
+}
+
+/// Their consumers come in time, and nothing else is wrong.
+#[tokio::test]
+async fn views_that_all_fail_page() {
+    in_world("failing", |world| async move {
+        let mut source = synthetic();
+        source["uri"] = json!("file:///no-such-folder/");
+        pool(&world, "default", source, &image()).await;
+        let process = world.operator().await;
+        let prometheus = prometheus(&[operator(&world, &process)]).await;
+        let page = [("namespace", world.namespace.as_str()), ("severity", "page")];
+        let made = AtomicU32::new(0);
+        // What is counted is forgotten after a quarter of a minute here: so they go on failing.
+        until("FocusJobsFailing pages", || async {
+            let name = format!("fails-{}", made.fetch_add(1, Ordering::Relaxed));
+            world.create(job(&name, json!({}))).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            prometheus.is_firing("FocusJobsFailing", &page).await.then_some(())
+        })
+        .await;
+        fires(&prometheus, "FocusJobsFailing", &page).await;
+        fires(&prometheus, "FocusJobsFailing", &[page[0], ("severity", "ticket"), ("reason", "Other")]).await;
+        assert_eq!(condition(&world.job("fails-0").await, FINISHED).unwrap().1, "SourceUnreadable");
     })
     .await;
 }

@@ -28,6 +28,7 @@ const NOT_READY: [(&str, &[&str]); 3] = [
             "PoolNotFound",
             "PoolInvalid",
             "PodConflict",
+            "PodRefused",
             "Unschedulable",
             "ImagePullBackOff",
             "CreateContainerConfigError",
@@ -239,6 +240,31 @@ mod tests {
                 count,
                 "{condition} {reason}"
             );
+        }
+    }
+
+    /// The words in `source` that follow `before` in quotation marks, however the lines are broken.
+    fn quoted_after(source: &str, before: &str) -> Vec<String> {
+        let text = source.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
+        let words = text.split(&format!("{before}\"")).skip(1);
+        words.filter_map(|rest| rest.split_once('"').map(|(word, _)| word.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_reason_of_the_operator_s_own_is_counted_by_name() {
+        let (analyzer, parts) = (include_str!("../plan/analyzer.rs"), include_str!("../plan/verdicts.rs"));
+        let of = |type_: &str| NOT_READY.iter().find(|(of, _)| *of == type_).expect("counted").1;
+        let either = [of(QUEUE_READY), of(CONSUMER_READY)].concat();
+        for (source, before, counted, known) in [
+            (analyzer, "Decision::waiting(old, ", of(ANALYZER_READY), "PodRefused"),
+            (analyzer, "verdict(false, ", of(ANALYZER_READY), "Starting"),
+            (parts, "not(", &either, "QueueRefused"),
+        ] {
+            let own = quoted_after(source, before);
+            assert!(own.iter().any(|reason| reason == known), "{before}: {own:?}");
+            for reason in own {
+                assert!(counted.contains(&reason.as_str()), "{reason}");
+            }
         }
     }
 
