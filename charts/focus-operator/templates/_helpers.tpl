@@ -59,6 +59,12 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 {{- end -}}
 
+{{/* The service account of the analyzers. */}}
+{{- define "focus.analyzerAccount" -}}
+{{- $own := .Values.pool.serviceAccount -}}
+{{- default (ternary (printf "%s-analyzer" (include "focus.fullname" .)) "default" $own.create) $own.name -}}
+{{- end -}}
+
 {{/* A subject of a binding: (list $ "operator") */}}
 {{- define "focus.subject" -}}
 - kind: ServiceAccount

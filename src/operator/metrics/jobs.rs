@@ -246,7 +246,8 @@ mod tests {
     /// The words in `source` that follow `before` in quotation marks, however the lines are broken.
     fn quoted_after(source: &str, before: &str) -> Vec<String> {
         let text = source.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
-        let words = text.split(&format!("{before}\"")).skip(1);
+        let before = format!("{before}\"");
+        let words = text.split(before.as_str()).skip(1);
         words.filter_map(|rest| rest.split_once('"').map(|(word, _)| word.to_owned())).collect()
     }
 
