@@ -1,7 +1,7 @@
 //! A release in a namespace of its own: from the installation to the uninstallation.
 
-use focus_operator::api::{AnalyzerPool, FocusJob};
 use focus_operator::api::conditions::{FINISHED, READY};
+use focus_operator::api::{AnalyzerPool, FocusJob};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::jiff::Timestamp;
