@@ -99,8 +99,20 @@ capabilities: {drop: [ALL]}
 
 {{/* Where pods go: (list $ "operator") */}}
 {{- define "focus.placement" -}}
-{{- $root := index . 0 -}}
-{{- $own := index $root.Values (index . 1) -}}
+{{- include "focus.placed" (index (index . 0).Values (index . 1)) -}}
+{{- end -}}
+
+{{/* The same for the pods of hooks: where the operator goes, unless they are told otherwise. */}}
+{{- define "focus.hookPlacement" -}}
+{{- $place := dict -}}
+{{- range $key := list "priorityClassName" "nodeSelector" "tolerations" "affinity" -}}
+{{- $_ := set $place $key (default (index $.Values.operator $key) (index $.Values.hooks $key)) -}}
+{{- end -}}
+{{- include "focus.placed" $place -}}
+{{- end -}}
+
+{{- define "focus.placed" -}}
+{{- $own := . -}}
 {{- with $own.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
