@@ -9,6 +9,7 @@ mod args;
 pub mod cluster;
 mod configure;
 mod consumer;
+mod end;
 pub mod error;
 mod forward;
 pub mod header;

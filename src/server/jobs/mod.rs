@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::consumer::{self, Shared};
+use super::end;
 use super::job::{Awaited, Expected, Job, REPLICA, Stage};
 use super::replicas::Place;
 use super::security;
@@ -245,7 +246,7 @@ impl Jobs {
                 info!(job = entry.job.name, message, "ending the job");
                 let request = EndRequest { reason: "IdleTimeout".to_owned(), message, failed: false };
                 let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&entry.job));
-                tokio::spawn(consumer::end(shared, job, request, task.clone()));
+                tokio::spawn(end::end(shared, job, request, task.clone()));
             }
         }
     }
