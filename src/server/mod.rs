@@ -11,6 +11,7 @@ mod budget;
 pub mod cluster;
 mod configure;
 mod consumer;
+mod end;
 pub mod error;
 mod forward;
 pub mod header;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::consumer::{self, Shared};
+use super::end;
 use super::job::{Awaited, Expected, Job, REPLICA, Stage};
 use super::metrics::Dropped;
 use super::replicas::Place;
@@ -263,7 +264,7 @@ impl Jobs {
                 entry.job.log.in_scope(|| info!(message, "ending the job"));
                 let request = EndRequest { reason: "IdleTimeout".to_owned(), message, failed: false };
                 let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&entry.job));
-                tokio::spawn(consumer::end(shared, job, request, task.clone()));
+                tokio::spawn(end::end(shared, job, request, task.clone()));
             }
         }
     }

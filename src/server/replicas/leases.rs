@@ -64,11 +64,11 @@ impl Leases {
                     None => return,
                 },
                 _ = renew.tick() => self.renew(&mut heard).await,
-                // Whoever takes over does not wait for its own next sign first.
-                () = sleep_until(lapse) => {}
+                // Whoever takes over does not wait for the time of its own next sign.
+                () = sleep_until(lapse) => self.renew(&mut heard).await,
                 () = stop.cancelled() => return self.leave(&alive).await,
             }
-            let now = heard.members.alive(Instant::now());
+            let now = heard.alive();
             alive.send_if_modified(|before| {
                 let changed = members::is_news(&self.own, before, &now);
                 if changed {
@@ -91,11 +91,7 @@ impl Leases {
         };
         match tokio::time::timeout(ANSWER_WITHIN, self.apply(Some(&sign))).await {
             // It is good from when it was asked for, not from when the answer came.
-            Ok(Ok(lease)) => {
-                heard.members.heard_own(sign, asked);
-                // The answer tells of all: the watch may have died without a word.
-                heard.lease(&lease);
-            }
+            Ok(Ok(lease)) => heard.answered(sign, asked, &lease),
             Ok(Err(error)) => warn!(%error, "giving a sign of life failed; trying again"),
             Err(_) => warn!("giving a sign of life failed: the API server did not answer in time"),
         }
@@ -142,11 +138,27 @@ struct Hearing<'a> {
     members: Members,
     /// The newest version of the Lease that was read; None: the next is taken whatever its version.
     version: Option<u64>,
+    /// When the last sign was given that was answered; None: none was yet.
+    answered: Option<Instant>,
 }
 
 impl<'a> Hearing<'a> {
     fn new(own: &'a str) -> Self {
-        Self { own, members: Members::default(), version: None }
+        Self { own, members: Members::default(), version: None, answered: None }
+    }
+
+    /// Takes in that this replica's `sign`, given at `asked`, was taken, with the Lease as it then was: the answer tells
+    /// of all, for the watch may have died without a word.
+    fn answered(&mut self, sign: Sign, asked: Instant, lease: &Lease) {
+        self.members.heard_own(sign, asked);
+        self.lease(lease);
+        self.answered = Some(asked);
+    }
+
+    /// Who is alive. Only an API server that answers proves that somebody is silent: the moment that counts is that of
+    /// the last answer, so that one which is away leaves all as it was, whoever's sign lapses first.
+    fn alive(&self) -> Alive {
+        self.answered.map(|at| self.members.alive(at)).unwrap_or_default()
     }
 
     /// Takes in what the watch tells.
@@ -271,6 +283,23 @@ mod tests {
         assert_eq!(alive(&heard), ["a"]);
         heard.event(Event::Apply(lease(&[sign("a", &ago(0)), sign("b", &ago(59))])));
         assert_eq!(alive(&heard), ["a", "b"]);
+    }
+
+    #[test]
+    fn only_an_answer_proves_that_another_is_silent() {
+        let start = Instant::now();
+        let mut heard = Hearing::new("a");
+        let other = sign("b", &ago(0));
+        heard.event(Event::InitApply(lease(std::slice::from_ref(&other))));
+        assert_eq!(heard.alive(), Alive::new(), "it has not told of itself");
+        let names = |heard: &Hearing<'_>| heard.alive().into_keys().collect::<Vec<_>>();
+        for second in 0..5 {
+            let own = sign("a", &second.to_string());
+            let both = lease(&[own.clone(), other.clone()]);
+            heard.answered(own, start + Duration::from_secs(second), &both);
+            // However late it is now: what was not answered tells nothing.
+            assert_eq!(names(&heard), if second < 3 { vec!["a", "b"] } else { vec!["a"] }, "{second}");
+        }
     }
 
     #[test]
