@@ -7,7 +7,7 @@ IMAGE ?= focus-operator.io/focus:dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CRDS := focusjobs analyzerpools
 
-.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart check-alerts doc unit e2e cluster cluster-down image krew bench deny setup clean
+.PHONY: help demo demo-down test lint generate check-generated generate-chart check-chart check-alerts doc unit e2e cluster cluster-down image krew bench notices sbom deny setup clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,19 +28,23 @@ lint: ## rustfmt and clippy, warnings denied
 doc: ## The API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
-generate: ## Write crds/ and the metrics' reference from the code, the dashboards, and what is made of the chart
+generate: ## Write crds/ and the references of resources and metrics from the code, the dashboards, and what is made of the chart
 	cargo build --locked
 	@for crd in $(CRDS); do $(TARGET)/debug/focus crd $$crd > crds/$$crd.yaml; echo "wrote crds/$$crd.yaml"; done
+	@$(TARGET)/debug/focus crd --reference > docs/crds.md; echo "wrote docs/crds.md"
 	@hack/metrics-reference generate $(TARGET)/debug/focus
 	@hack/chart generate
 
-check-generated: ## Fail when crds/, the metrics' reference, a dashboard or a file made of the chart is stale
+check-generated: ## Fail when crds/, a reference, a dashboard, a file made of the chart or the list of notices is stale
 	@for crd in $(CRDS); do \
 	  $(TARGET)/debug/focus crd $$crd | diff -u crds/$$crd.yaml - \
 	    || { echo "crds/$$crd.yaml is stale: run 'make generate' and commit" >&2; exit 1; }; \
 	done; echo "crds/ is fresh"
+	@$(TARGET)/debug/focus crd --reference | diff -u docs/crds.md - \
+	  || { echo "docs/crds.md is stale: run 'make generate' and commit" >&2; exit 1; }; echo "docs/crds.md is fresh"
 	@hack/metrics-reference fresh $(TARGET)/debug/focus
 	@hack/chart fresh
+	@hack/notices fresh
 
 generate-chart: ## Write what is made of the chart: its README, definitions and dashboards, golden renders, deploy/
 	@hack/chart generate
@@ -76,9 +80,14 @@ bench: ## Measure everything but ten minutes of memory: the running demo, server
 	@FOCUS=$(TARGET)/release/focus hack/bench.sh
 	cargo bench --bench spectrogram
 
+notices: ## Write THIRD-PARTY-NOTICES.md: every crate in the programs, with its licence
+	@hack/notices generate
+
+sbom: ## Write a bill of materials (CycloneDX) of each program to target/sbom
+	@hack/sbom $(TARGET)/sbom
+
 deny: ## Licences and sources of every dependency
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	cargo deny check licenses sources bans
+	@$$(hack/cargo-tool cargo-deny) --locked check licenses sources bans
 
 clean: ## Remove what was built
 	cargo clean

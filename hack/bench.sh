@@ -5,7 +5,8 @@
 #                      200 jobs at 10 per second and 1,000 at once with a fake kubelet and a fake consumer, then a
 #                      minute in which the operator must be quiet
 #   configure          configure requests at 50/s, Kubernetes store: the server without an operator (1 min)
-#   configure-mongodb  the same with MongoDB as the store (1 min)
+#   configure-replicas the same with two replicas that know each other, as the chart installs them (1 min)
+#   configure-mongodb  the same as configure with MongoDB as the store (1 min)
 #   configure-system   the same, Kubernetes store, with the operator: pods, queues and consumers too (1 min or more)
 #   metadata           consumer.created -> metadata 200, 10 jobs/s (1 min)
 #   streams            30 jobs x 50 channels x 100 lines/s through a server on one core (1 min)
@@ -21,7 +22,8 @@
 # own, on core SERVER_CPU where one core is said; an operator too, unless one is at OPERATOR_METRICS. FOCUS is the
 # program. Nothing stays behind, also after a failure or Ctrl-C.
 #
-# The tables go to the terminal, the numbers to OUT. It exits 1 when one failed, after all have run.
+# The tables go to the terminal, the numbers to OUT. It exits 1 when one failed, or a figure is above what is wanted of
+# it (max_* below), after all have run.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")/lib
 # shellcheck source=hack/lib/common.sh
@@ -38,6 +40,10 @@ namespace=${NAMESPACE:-focus-demo}
 quiet=${QUIET:-60s}
 out=${OUT:-$STATE/bench}
 server_cpu=${SERVER_CPU:-0}
+# What is wanted: the 99th percentiles of configure's answers, and from consumer.created to metadata 200.
+max_configure=20ms
+max_configure_mongodb=30ms
+max_metadata=20ms
 export KUBECONFIG=${KUBECONFIG:-$STATE/kubeconfig}
 export FOCUS_BROKER_URL_FILE=${FOCUS_BROKER_URL_FILE:-$STATE/broker-url}
 
@@ -46,11 +52,11 @@ more=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --) shift; more=("$@"); break ;;
-        demo | configure | configure-mongodb | configure-system | metadata | streams | readers | memory) what+=("$1"); shift ;;
-        *) fail "$1 is none of: demo, configure, configure-mongodb, configure-system, metadata, streams, readers, memory" ;;
+        demo | configure | configure-replicas | configure-mongodb | configure-system | metadata | streams | readers | memory) what+=("$1"); shift ;;
+        *) fail "$1 is none of: demo, configure, configure-replicas, configure-mongodb, configure-system, metadata, streams, readers, memory" ;;
     esac
 done
-[ "${#what[@]}" -gt 0 ] || what=(demo configure configure-mongodb metadata streams readers)
+[ "${#what[@]}" -gt 0 ] || what=(demo configure configure-replicas configure-mongodb metadata streams readers)
 
 [ -x "$focus" ] || fail "$focus is not there: build it with 'cargo build --release', or name it with FOCUS"
 [ -r "$KUBECONFIG" ] || fail "$KUBECONFIG is not there: start a cluster with 'make cluster', or name one with KUBECONFIG"
@@ -85,6 +91,7 @@ of_own() {
     shift 2
     measure "$name" bench "$command" --server "$own_server" --namespace "$own_namespace" "$@" "${more[@]}"
     stop_part server 10
+    stop_part other 10
 }
 
 for one in "${what[@]}"; do
@@ -94,13 +101,18 @@ for one in "${what[@]}"; do
         configure)
             stop_operator
             start_own free
-            of_own configure configure --no-operator
+            of_own configure configure --no-operator --max-p99 "$max_configure"
+            ;;
+        configure-replicas)
+            stop_operator
+            start_pair
+            of_own configure-replicas configure --no-operator --max-p99 "$max_configure"
             ;;
         configure-mongodb)
             stop_operator
             start_database_of_own
             start_own free --mongodb-uri "$own_database"
-            FOCUS_MONGODB_URI=$own_database of_own configure-mongodb configure --no-operator
+            FOCUS_MONGODB_URI=$own_database of_own configure-mongodb configure --no-operator --max-p99 "$max_configure_mongodb"
             ;;
         configure-system)
             start_operator
@@ -110,7 +122,7 @@ for one in "${what[@]}"; do
         metadata)
             start_operator
             start_own free
-            of_own metadata configure --metadata --rate 10 --duration 20s
+            of_own metadata configure --metadata --rate 10 --duration 20s --max-metadata-p99 "$max_metadata"
             ;;
         streams)
             start_operator

@@ -8,6 +8,7 @@ pub mod api;
 pub mod backoff;
 pub mod bench;
 pub mod broker;
+pub mod crd_reference;
 pub mod health;
 pub mod kubeconfig;
 pub mod metrics_reference;

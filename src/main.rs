@@ -1,14 +1,21 @@
 //! The `focus` command: one binary, a role for each part of the system.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use focus_operator::{
-    analyzer, api, bench, metrics_reference, operator, picture, probe, server, setup, telemetry,
+    analyzer, api, bench, crd_reference, metrics_reference, operator, picture, probe, server, setup,
+    telemetry,
 };
 
 /// A look at a missing queue closes its channel, which is no error here but one in the words of lapin.
 const LOG: &str = "info,lapin::channel=off";
+
+/// How long the end of operator and server waits for their last spans.
+const FLUSH: Duration = Duration::from_secs(2);
+/// The same for an analyzer, which is to end within 2 s of SIGTERM, its last lines included.
+const FLUSH_OF_ANALYZER: Duration = Duration::from_millis(400);
 
 /// Live fibre sensing (DAS) on Kubernetes.
 #[derive(Parser)]
@@ -34,7 +41,7 @@ enum Role {
     Picture(picture::Args),
     /// Prints a recording as the `source` of an AnalyzerPool (JSON).
     Source(SourceArgs),
-    /// Prints the CustomResourceDefinitions as YAML.
+    /// Prints the CustomResourceDefinitions as YAML, or their reference as Markdown.
     Crd(CrdArgs),
     /// Prints the reference of all metrics as Markdown.
     Metrics,
@@ -55,6 +62,9 @@ struct SourceArgs {
 struct CrdArgs {
     /// Print only the definition of this plural name, such as `focusjobs`.
     plural: Option<String>,
+    /// Print the reference of all fields as Markdown.
+    #[arg(long, conflicts_with = "plural")]
+    reference: bool,
 }
 
 #[tokio::main]
@@ -62,14 +72,17 @@ async fn main() -> ExitCode {
     let outcome = match Cli::parse().role {
         Role::Operator(args) => {
             telemetry::init(LOG);
+            telemetry::traces::start("focus-operator", FLUSH);
             operator::run(args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Server(args) => {
             telemetry::init(LOG);
+            telemetry::traces::start("focus-server", FLUSH);
             server::run(*args).await.map(|()| ExitCode::SUCCESS)
         }
         Role::Analyzer(args) => {
             telemetry::init("info,lapin::returned_messages=error");
+            telemetry::traces::start("focus-analyzer", FLUSH_OF_ANALYZER);
             Ok(analyzer::run(args).await)
         }
         Role::Probe(args) => {
@@ -82,20 +95,25 @@ async fn main() -> ExitCode {
         }
         Role::Picture(args) => picture::run(args).await.map(|()| ExitCode::SUCCESS),
         Role::Source(args) => print_source(&args).map(|()| ExitCode::SUCCESS),
+        Role::Crd(args) if args.reference => crd_reference::markdown().map(print_text),
         Role::Crd(args) => print_crds(args.plural.as_deref()).map(|()| ExitCode::SUCCESS),
-        Role::Metrics => metrics_reference::markdown().map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
+        Role::Metrics => metrics_reference::markdown().map(print_text),
         Role::Setup(args) => {
             telemetry::init("warn");
             setup::run(args).await.map(|()| ExitCode::SUCCESS)
         }
     };
-    outcome.unwrap_or_else(|error| {
+    let code = outcome.unwrap_or_else(|error| {
         eprintln!("focus: {error:#}");
         ExitCode::FAILURE
-    })
+    });
+    telemetry::traces::finish().await;
+    code
+}
+
+fn print_text(text: String) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
 }
 
 /// Runs alone in its process, so that reading a file may block.

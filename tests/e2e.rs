@@ -7,6 +7,7 @@ mod common;
 mod e2e {
     pub mod analyzer;
     pub mod bench;
+    pub mod example;
     pub mod failures;
     pub mod historic;
     pub mod http;

@@ -9,6 +9,7 @@ mod store {
     pub mod database;
     pub mod outage;
     pub mod record;
+    pub mod tls;
 }
 
 #[test]
@@ -22,10 +23,13 @@ fn one_after_the_other() {
         store::record::a_window_that_is_taken_in_the_database_is_passed_over().await;
         store::record::a_job_that_cannot_be_created_leaves_no_record().await;
         store::record::a_record_whose_job_is_gone_is_closed().await;
+        store::record::a_record_behind_many_of_live_jobs_is_closed_too().await;
         store::outage::a_wrong_password_is_told_and_not_shown().await;
+        store::outage::no_log_of_any_level_shows_the_password().await;
         if std::env::var_os("FOCUS_TEST_DATABASE_COMMAND").is_some() {
             store::outage::without_the_database_nothing_is_made_and_jobs_go_on().await;
             store::outage::the_next_server_writes_what_the_last_one_could_not().await;
+            store::tls::a_database_behind_tls_is_used_and_one_of_another_authority_is_not().await;
         } else {
             println!("skipped: the database is not ours to stop (FOCUS_TEST_DATABASE_COMMAND is not set)");
         }

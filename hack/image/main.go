@@ -4,6 +4,9 @@
 //	image -name example.org/tool:dev -out tool.tar -entrypoint /bin/tool \
 //	      -env A=B -label k=v -user 65532 out/tool:/bin/tool:0755 …
 //
+// "tree" in place of the mode puts in every file of a folder; those that somebody may run stay so. -entrypoint may
+// have words after the program.
+//
 // The same files give the same bytes: every time stamp is the epoch.
 package main
 
@@ -75,7 +78,7 @@ func run() error {
 	var env, labels pairs
 	name := flag.String("name", "", "the image's full name with its tag")
 	out := flag.String("out", "", "the tar to write")
-	entrypoint := flag.String("entrypoint", "", "the program that a container runs")
+	entrypoint := flag.String("entrypoint", "", "the program that a container runs, and its first arguments")
 	user := flag.String("user", "65532:65532", "the user that a container runs as")
 	flag.Var(&env, "env", "an environment variable, NAME=VALUE (repeatable)")
 	flag.Var(&labels, "label", "a label, KEY=VALUE (repeatable)")
@@ -89,7 +92,7 @@ func run() error {
 		return err
 	}
 	image, err := buildImage(files, v1.Config{
-		Entrypoint: []string{*entrypoint},
+		Entrypoint: strings.Fields(*entrypoint),
 		User:       *user,
 		Env:        append([]string{"PATH=/usr/local/bin:/usr/bin:/bin"}, env...),
 		Labels:     toMap(labels),
@@ -108,6 +111,14 @@ func parseFiles(arguments []string) ([]file, error) {
 		if len(parts) != 3 || !path.IsAbs(parts[1]) {
 			return nil, fmt.Errorf("%q is not SOURCE:/DESTINATION:MODE", argument)
 		}
+		if parts[2] == "tree" {
+			found, err := treeFiles(parts[0], parts[1])
+			if err != nil {
+				return nil, fmt.Errorf("the folder %s: %w", parts[0], err)
+			}
+			files = append(files, found...)
+			continue
+		}
 		mode, err := strconv.ParseInt(parts[2], 8, 32)
 		if err != nil {
 			return nil, fmt.Errorf("mode of %q: %w", argument, err)
@@ -116,6 +127,31 @@ func parseFiles(arguments []string) ([]file, error) {
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].destination < files[j].destination })
 	return files, nil
+}
+
+// treeFiles are the files of a folder and of those in it. Links are followed.
+func treeFiles(folder, destination string) ([]file, error) {
+	var files []file
+	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		mode := int64(0o644)
+		if info.Mode()&0o111 != 0 {
+			mode = 0o755
+		}
+		relative, err := filepath.Rel(folder, name)
+		if err != nil {
+			return err
+		}
+		files = append(files, file{name, path.Join(destination, filepath.ToSlash(relative)), mode})
+		return nil
+	})
+	return files, err
 }
 
 func toMap(list pairs) map[string]string {

@@ -15,6 +15,7 @@ leave() {
     trap '' INT TERM
     set +e
     stop_part server 10
+    stop_part other 10
     if [ "$made_namespace" = yes ]; then
         take_jobs_away
         stop_part operator 10
@@ -24,7 +25,7 @@ leave() {
     if [ "$made_crds" = yes ]; then kubectl delete -f "$ROOT/crds" --ignore-not-found --timeout=60s >/dev/null; fi
     if [ -d "$work/database" ]; then database clean >/dev/null; fi
     if [ "$status" -ne 0 ]; then
-        grep -h -E '"level":"(WARN|ERROR)"' "$work"/{server,operator}.log 2>/dev/null | tail -n 20 >&2
+        grep -h -E '"level":"(WARN|ERROR)"' "$work"/{server,other,operator}.log 2>/dev/null | tail -n 20 >&2
     fi
     rm -rf "$work"
     exit "$status"
@@ -55,19 +56,38 @@ free_port() {
 
 # start_own free|pinned ARGUMENT… starts a server, on one core when pinned, and what it needs; sets own_*.
 start_own() {
-    local where=$1 http grpc command=()
+    local where=$1 command=()
     shift
     prepare_namespace
+    if [ "$where" = pinned ]; then command=(taskset -c "$server_cpu"); fi
+    start_server server "${command[@]}" -- "$@"
+}
+
+# start_pair starts two replicas that know each other: the one that is measured, which sets own_*, and another.
+start_pair() {
+    prepare_namespace
+    start_server other -- --replica other --peer-listen "127.0.0.1:$(free_port)" --peer-host 127.0.0.1
+    start_server server -- --replica measured --peer-listen "127.0.0.1:$(free_port)" --peer-host 127.0.0.1
+}
+
+# start_server PART [COMMAND…] -- ARGUMENT… starts a server by COMMAND and waits until it is ready; sets own_*.
+start_server() {
+    local part=$1 http grpc command=()
+    shift
+    while [ "$1" != -- ]; do
+        command+=("$1")
+        shift
+    done
+    shift
     http=$(free_port)
     grpc=$(free_port)
     own_server=http://127.0.0.1:$http
     # shellcheck disable=SC2034 # bench.sh uses it
     own_grpc=http://127.0.0.1:$grpc
-    if [ "$where" = pinned ]; then command=(taskset -c "$server_cpu"); fi
     # A thousand windows: the benchmark asks for more jobs than a server has by default.
-    start_part server "${command[@]}" "$focus" server --namespace "$own_namespace" --listen "127.0.0.1:$http" \
+    start_part "$part" "${command[@]}" "$focus" server --namespace "$own_namespace" --listen "127.0.0.1:$http" \
         --grpc-listen "127.0.0.1:$grpc" --stream-port "$grpc" --windows 1000 "$@"
-    wait_part server 30 curl -fsS -o /dev/null "$own_server/readyz"
+    wait_part "$part" 30 curl -fsS -o /dev/null "$own_server/readyz"
 }
 
 prepare_namespace() {

@@ -14,6 +14,7 @@ use super::outbox::Outbox;
 use super::readiness::Readiness;
 use super::settings::Settings;
 use super::source::{Description, Source};
+use crate::telemetry::traces::Steps;
 use crate::wire::{Header, Line};
 
 /// A view that is so late is brought up to now by leaving lines out.
@@ -31,6 +32,8 @@ pub struct Engine {
     pub readiness: Arc<Readiness>,
     /// Counts.
     pub metrics: Metrics,
+    /// Told when the source is open, or cannot be.
+    pub steps: Arc<Steps>,
     /// The thread ends when the other side is dropped.
     pub stop: Receiver<()>,
 }
@@ -43,11 +46,12 @@ impl Engine {
     /// When the system gives no thread.
     pub fn start(self) -> Result<oneshot::Receiver<Result<(), AnalyzerError>>, AnalyzerError> {
         let (done, answer) = oneshot::channel();
+        let log = tracing::Span::current();
         // A thread of its own and no task: the runtime would wait for it at the end.
         std::thread::Builder::new()
             .name("lines".to_owned())
             .spawn(move || {
-                let _ = done.send(self.run());
+                let _ = done.send(log.in_scope(|| self.run()));
             })
             .map_err(|source| AnalyzerError::Start { what: "starting a thread", source })?;
         Ok(answer)
@@ -55,7 +59,10 @@ impl Engine {
 
     fn run(self) -> Result<(), AnalyzerError> {
         let geometry = &self.settings.geometry;
-        let source = open(&self.settings)?;
+        let began = SystemTime::now();
+        let opened = open(&self.settings);
+        self.steps.once("open source", began, opened.as_ref().err().map(AnalyzerError::reason));
+        let source = opened?;
         self.header.send_replace(Some(header(&self.settings, &source.description())));
         self.readiness.source_open();
         let clock = Clock::start(&source, geometry);

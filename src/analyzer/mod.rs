@@ -22,13 +22,15 @@ pub mod spectrogram;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::broker::BrokerArgs;
+use crate::telemetry::traces::{self, JobTrace, Steps};
 use crate::wire::End;
 use crate::{health, shutdown};
 use engine::Engine;
@@ -69,6 +71,12 @@ pub struct Args {
     /// metadata.uid of the FocusJob.
     #[arg(long, env = "FOCUS_JOB_UID")]
     job_uid: Option<Box<str>>,
+    /// W3C trace context that the analyzer's spans are parts of.
+    #[arg(long, env = "TRACEPARENT")]
+    traceparent: Option<Box<str>>,
+    /// What goes with it.
+    #[arg(long, env = "TRACESTATE")]
+    tracestate: Option<Box<str>>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "FOCUS_HEALTH_ADDR", default_value = "0.0.0.0:8082")]
     health_addr: String,
@@ -81,7 +89,10 @@ pub struct Args {
 ///
 /// Exit codes: 0 finished, 64 bad environment, 65 input that cannot work, 1 trouble with the machine.
 pub async fn run(args: Args) -> ExitCode {
-    match analyze(&args).await {
+    let trace = trace(&args);
+    let log = trace.log();
+    let steps = Arc::new(Steps::new(trace.clone(), trace.within()));
+    match analyze(&args, steps).instrument(log).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error::report(&error, &args.termination_log);
@@ -90,15 +101,39 @@ pub async fn run(args: Args) -> ExitCode {
     }
 }
 
-async fn analyze(args: &Args) -> Result<(), AnalyzerError> {
-    let started = Instant::now();
+/// The trace that the operator has put this analyzer into; that of the job's uid where it has not.
+fn trace(args: &Args) -> JobTrace {
+    let given =
+        args.traceparent.as_deref().and_then(|parent| traces::parse(parent, args.tracestate.as_deref()));
+    let [namespace, name, uid] = [&args.job_namespace, &args.job_name, &args.job_uid]
+        .map(|value| value.as_deref().unwrap_or_default());
+    JobTrace::new(namespace, name, uid, given)
+}
+
+/// What is there once the analyzer has started.
+struct Started {
+    settings: Arc<Settings>,
+    stop: CancellationToken,
+    metrics: Metrics,
+    readiness: Arc<Readiness>,
+}
+
+async fn start(args: &Args) -> Result<Started, AnalyzerError> {
     let settings = Arc::new(Settings::from_args(args).await?);
     let stop =
         shutdown::on_signal().map_err(|source| AnalyzerError::Start { what: "handling signals", source })?;
     let (metrics, registry) = Metrics::new().expect("the metrics have different names");
     let readiness = Arc::new(Readiness::default());
-    let outbox = Arc::new(Outbox::new(metrics.clone()));
     serve_health(&settings, registry, readiness.clone()).await?;
+    Ok(Started { settings, stop, metrics, readiness })
+}
+
+async fn analyze(args: &Args, steps: Arc<Steps>) -> Result<(), AnalyzerError> {
+    let (started, began) = (Instant::now(), SystemTime::now());
+    let ready = start(args).await;
+    steps.once("start", began, ready.as_ref().err().map(AnalyzerError::reason));
+    let Started { settings, stop, metrics, readiness } = ready?;
+    let outbox = Arc::new(Outbox::new(metrics.clone()));
     let (header, header_ready) = watch::channel(None);
     let publisher = Publisher {
         broker: settings.broker.clone(),
@@ -109,8 +144,10 @@ async fn analyze(args: &Args) -> Result<(), AnalyzerError> {
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         started,
+        steps: steps.clone(),
+        began,
     };
-    let publisher = tokio::spawn(publisher.run());
+    let publisher = tokio::spawn(publisher.run().in_current_span());
     let (stop_engine, stopped) = mpsc::channel();
     let engine = Engine {
         settings,
@@ -118,6 +155,7 @@ async fn analyze(args: &Args) -> Result<(), AnalyzerError> {
         header,
         readiness: readiness.clone(),
         metrics,
+        steps,
         stop: stopped,
     };
     let end = tokio::select! {
@@ -160,11 +198,12 @@ async fn serve_health(
         .await
         .map_err(|source| AnalyzerError::HealthPort { addr, source })?;
     let routes = health::routes(registry, Arc::new(move || readiness.awaited()));
-    tokio::spawn(async move {
+    let serve = async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%error, "probes and metrics are not served any more");
         }
-    });
+    };
+    tokio::spawn(serve.in_current_span());
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The task that brings header, lines and end to the job's queue, through every failure of the broker.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
@@ -17,6 +17,7 @@ use super::readiness::Readiness;
 use crate::backoff::Backoff;
 use crate::broker::Address;
 use crate::broker::address::ConnectError;
+use crate::telemetry::traces::Steps;
 use crate::wire::{End, Frame, Header, Line, frame};
 
 /// A consumer which attaches late waits no longer for the header.
@@ -71,6 +72,10 @@ pub struct Publisher {
     pub metrics: Metrics,
     /// When the analyzer started.
     pub started: Instant,
+    /// Told of the steps to the first line.
+    pub steps: Arc<Steps>,
+    /// When the analyzer started, by the wall clock.
+    pub began: SystemTime,
 }
 
 impl Publisher {
@@ -91,11 +96,15 @@ impl Publisher {
     }
 
     async fn session(&mut self) -> Result<(), SessionError> {
+        let began = SystemTime::now();
         let connection = self.broker.connect(&format!("focus analyzer {}", self.job)).await?;
         let channel =
             timeout(OPEN_LIMIT, open(&connection)).await.map_err(|_| SessionError::OpenTimeout)??;
+        self.steps.once("connect", began, None);
+        let connected = SystemTime::now();
         let header = self.encoded_header().await;
         self.await_queue(&channel, &header).await?;
+        self.steps.once("first header", connected, None);
         let mut flight = Flight::default();
         let outcome = self.stream(&channel, &header, &mut flight).await;
         // What was not confirmed may or may not have arrived; nobody is told that it did.
@@ -217,6 +226,7 @@ impl Publisher {
             Kind::Line if acknowledged => {
                 if self.metrics.published.get() == 0 {
                     let seconds = self.started.elapsed().as_secs_f64();
+                    self.steps.once("first line", self.began, None);
                     tracing::info!(seconds, queue = %self.queue, "first line published");
                 }
                 self.metrics.published.inc();

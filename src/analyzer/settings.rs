@@ -135,6 +135,8 @@ mod tests {
             job_name: Some("job".into()),
             job_namespace: Some("ns".into()),
             job_uid: Some("uid".into()),
+            traceparent: None,
+            tracestate: None,
             health_addr: "0.0.0.0:8082".into(),
             termination_log: "/dev/null".into(),
         }

@@ -75,7 +75,25 @@ pub struct AnalyzerSource {
     pub description: String,
 }
 
+/// Longest text in which a source is noted on a job, bytes.
+const MAX_TOLD: usize = 16 << 10;
+
 impl AnalyzerSource {
+    /// The text in which the source is noted on a job made of it: what tells how its lines are to be read. None: its
+    /// description is too long for that.
+    pub fn told(&self) -> Option<String> {
+        let told = Self { uri: String::new(), recordings: None, ..self.clone() };
+        serde_json::to_string(&told).ok().filter(|text| text.len() <= MAX_TOLD)
+    }
+
+    /// The source that is noted in `text`; None when that is none: whoever makes jobs may have written it.
+    pub fn of_told(text: &str) -> Option<Self> {
+        let source: Self = serde_json::from_str(text).ok().filter(|_| text.len() <= MAX_TOLD)?;
+        let above_0 = |value: f64| value.is_finite() && value > 0.0;
+        let sound = above_0(source.sample_rate_hz) && above_0(source.dx_meters) && source.channels > 0;
+        sound.then_some(source)
+    }
+
     /// The folder of recordings that historic views are played from, if there is one, with its options.
     pub fn past(&self) -> Option<&str> {
         self.recordings.as_deref().or_else(|| (!self.is_live()).then_some(self.uri.as_str()))
@@ -102,4 +120,31 @@ fn pod_template_schema(_: &mut schemars::generate::SchemaGenerator) -> schemars:
         "description": "Pod template of the analyzers. Its container `analyzer` receives the environment of docs/analyzer-contract.md; `restartPolicy` is always `Never`, for the operator replaces failed pods.",
         "x-kubernetes-preserve-unknown-fields": true
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_noted_without_its_address_and_read_again_when_it_is_sound() {
+        let text = r#"{"uri":"file:///x/","recordings":"file:///y/","sampleRateHz":1000.5,"channels":7,"dxMeters":2.0}"#;
+        let source: AnalyzerSource = serde_json::from_str(text).expect("a source");
+        let told = source.told().expect("short");
+        assert!(!told.contains("file:"), "{told}");
+        let wanted = AnalyzerSource { uri: String::new(), recordings: None, ..source.clone() };
+        assert_eq!(AnalyzerSource::of_told(&told), Some(wanted));
+        for (right, wrong) in [
+            ("1000.5", "0.0"),
+            ("1000.5", "-1.0"),
+            ("1000.5", "1e999"),
+            (":7", ":0"),
+            ("2.0", "null"),
+            ("{", ""),
+        ] {
+            assert_eq!(AnalyzerSource::of_told(&told.replacen(right, wrong, 1)), None, "{wrong}");
+        }
+        let wordy = AnalyzerSource { description: "x".repeat(MAX_TOLD), ..source };
+        assert_eq!(wordy.told(), None);
+    }
 }

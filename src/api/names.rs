@@ -10,6 +10,13 @@ use super::FocusJob;
 pub const CONFIGURED_AT: &str = "focus-operator.io/configured-at";
 /// Annotation on FocusJobs that the Focus Server made: the authenticated caller who asked for it.
 pub const CALLER: &str = "focus-operator.io/caller";
+/// Annotation: the W3C trace context (`traceparent`) that the job is a part of.
+pub const TRACEPARENT: &str = "focus-operator.io/traceparent";
+/// Annotation: what goes with it (`tracestate`).
+pub const TRACESTATE: &str = "focus-operator.io/tracestate";
+/// Annotation on FocusJobs: the AnalyzerPool's source as it was when the job was made, without where its samples come
+/// from; a JSON object. The Focus Server reads the job's lines by it, whatever has become of the pool since.
+pub const SOURCE: &str = "focus-operator.io/source";
 /// Annotation: asks the operator to end the job; a JSON object of [`EndRequest`].
 pub const END: &str = "focus-operator.io/end";
 /// Finalizer: the job's queue is deleted before the job is.

@@ -57,6 +57,7 @@ impl std::fmt::Debug for Secret {
 pub struct Address {
     source: Source,
     tls: BrokerTls,
+    heartbeat: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ impl BrokerArgs {
     pub fn find(&self) -> Option<Address> {
         let given = || self.url.clone().filter(|Secret(url)| !url.is_empty()).map(Source::Given);
         let source = self.url_file.clone().map(Source::File).or_else(given)?;
-        Some(Address { source, tls: self.tls.clone() })
+        Some(Address { source, tls: self.tls.clone(), heartbeat: HEARTBEAT_SECONDS })
     }
 
     /// The address.
@@ -129,6 +130,11 @@ impl BrokerArgs {
 }
 
 impl Address {
+    /// The same, with another heartbeat (s) to ask for unless the address names one.
+    pub fn with_heartbeat(self, seconds: u16) -> Self {
+        Self { heartbeat: seconds, ..self }
+    }
+
     /// The URL as it is now.
     ///
     /// # Errors
@@ -147,7 +153,7 @@ impl Address {
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();
         }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.heartbeat.get_or_insert(self.heartbeat);
         Ok(uri)
     }
 
@@ -198,6 +204,14 @@ mod tests {
         assert!(!format!("{args:?} {error} {error:?}").contains("topsecret"));
         let uri = given("amqp://u:p@h").address().expect("given").read().await.expect("well-formed");
         assert_eq!(uri.query.heartbeat, Some(HEARTBEAT_SECONDS));
+    }
+
+    #[tokio::test]
+    async fn the_address_s_own_heartbeat_wins() {
+        for (url, heartbeat) in [("amqp://h", 2), ("amqp://h?heartbeat=9", 9)] {
+            let address = given(url).address().expect("given").with_heartbeat(2);
+            assert_eq!(address.read().await.expect("well-formed").query.heartbeat, Some(heartbeat), "{url}");
+        }
     }
 
     #[tokio::test]

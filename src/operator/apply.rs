@@ -17,9 +17,11 @@ use super::metrics::{
     CREATE_POD, Call, DELETE_JOB, DELETE_POD, GET_POD, Metrics, Outcome, PATCH_JOB, UPDATE_STATUS,
 };
 use super::plan::Action;
+use super::pod;
 use crate::api::names::{self, FINALIZER};
 use crate::api::{FocusJob, FocusJobStatus};
 use crate::broker::follow::BrokerHandle;
+use crate::telemetry::traces::JobTrace;
 
 /// How long the API server may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -105,7 +107,8 @@ impl Writer {
         Ok(())
     }
 
-    async fn create_pod(&self, job: &FocusJob, pod: Pod) -> Result<(), Error> {
+    async fn create_pod(&self, job: &FocusJob, mut pod: Pod) -> Result<(), Error> {
+        pod::set_environment(&mut pod, JobTrace::of(job).environment());
         let (api, params) = (self.pods(job), PostParams::default());
         let create = api.create(&params, &pod);
         let created = self.call(job, "creating the analyzer pod", CREATE_POD, create).await;

@@ -48,9 +48,14 @@ impl Events {
         Self { queue, metrics }
     }
 
-    /// Publishes what `new` says and `old` did not.
+    /// Publishes what `new` says and `old` did not, and logs it.
     pub fn tell(&self, job: &FocusJob, old: &FocusJobStatus, new: &FocusJobStatus) {
         for told in changes(old, new) {
+            if told.warning {
+                tracing::warn!(reason = told.reason, "{}", told.note);
+            } else {
+                tracing::info!(reason = told.reason, "{}", told.note);
+            }
             // Only what a reference to the job needs.
             let mut about = FocusJob::new("", job.spec.clone());
             about.metadata.name = job.meta().name.clone();

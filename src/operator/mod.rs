@@ -11,6 +11,7 @@ pub mod plan;
 pub mod pod;
 pub mod queue;
 pub mod reconcile;
+pub mod spans;
 mod watches;
 
 use std::net::SocketAddr;

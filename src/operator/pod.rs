@@ -69,9 +69,21 @@ fn add_environment(analyzer: &mut Container, job: &FocusJob, pool: &AnalyzerPool
         ("FOCUS_SPEC", spec),
         ("FOCUS_SOURCE", source),
     ];
-    let env = analyzer.env.get_or_insert_default();
-    env.retain(|var| ours.iter().all(|(name, _)| var.name != *name));
-    env.extend(ours.map(|(name, value)| EnvVar {
+    set(analyzer, ours.into());
+}
+
+/// Gives the analyzer of `pod` these variables too; what the pod says of the same names gives way.
+pub fn set_environment(pod: &mut Pod, variables: Vec<(&str, String)>) {
+    let containers = pod.spec.iter_mut().flat_map(|spec| &mut spec.containers);
+    if let Some(analyzer) = containers.into_iter().find(|container| container.name == ANALYZER_CONTAINER) {
+        set(analyzer, variables);
+    }
+}
+
+fn set(container: &mut Container, variables: Vec<(&str, String)>) {
+    let env = container.env.get_or_insert_default();
+    env.retain(|var| variables.iter().all(|(name, _)| var.name != *name));
+    env.extend(variables.into_iter().map(|(name, value)| EnvVar {
         name: name.to_owned(),
         value: Some(value),
         value_from: None,
@@ -188,6 +200,21 @@ mod tests {
         assert_eq!(spec, job().spec);
         let source: crate::api::AnalyzerSource = serde_json::from_str(&value("FOCUS_SOURCE")).unwrap();
         assert_eq!(source, pool.spec.source);
+    }
+
+    #[test]
+    fn a_variable_given_later_takes_the_place_of_the_template_s() {
+        let template = json!({"spec": {"containers": [
+            {"name": "other"}, {"name": "analyzer", "env": [{"name": "TRACEPARENT", "value": "theirs"}]}
+        ]}});
+        let mut pod = build(&job(), &pool(template), 0).unwrap();
+        set_environment(&mut pod, vec![("TRACEPARENT", "ours".to_owned())]);
+        let containers = pod.spec.unwrap().containers;
+        assert_eq!(containers[0].env, None);
+        let of_name = containers[1].env.iter().flatten().filter(|var| var.name == "TRACEPARENT");
+        assert_eq!(of_name.map(|var| var.value.as_deref()).collect::<Vec<_>>(), [Some("ours")]);
+        // A pod without an analyzer is left alone.
+        set_environment(&mut Pod::default(), vec![("TRACEPARENT", "ours".to_owned())]);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action as Next;
 use kube::{Resource, ResourceExt};
 use rand::RngExt;
+use tracing::Instrument;
 
-use super::apply::{Writer, key};
+use super::apply::Writer;
 use super::error::Error;
 use super::events::Events;
 use super::leader::Leading;
@@ -17,7 +18,9 @@ use super::metrics::Metrics;
 use super::observe::{Sources, observe};
 use super::plan::{self, Plan};
 use super::queue::Queue;
+use super::spans;
 use crate::api::{FocusJob, FocusJobStatus};
+use crate::telemetry::traces::JobTrace;
 
 /// The shortest and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
@@ -52,7 +55,7 @@ pub async fn reconcile(job: Arc<FocusJob>, context: Arc<Context>) -> Result<Next
     }
     let started = Instant::now();
     context.metrics.active.inc();
-    let done = look(&job, &context).await;
+    let done = look(&job, &context).instrument(JobTrace::of(&job).log()).await;
     context.metrics.active.dec();
     context.metrics.reconciles.inc();
     context.metrics.duration.observe(started.elapsed().as_secs_f64());
@@ -89,12 +92,13 @@ async fn look(job: &Arc<FocusJob>, context: &Context) -> Result<Next, Error> {
     Ok(Next::requeue(due))
 }
 
-/// Writes the status, then tells of it: metrics and Events speak only of what is persisted.
+/// Writes the status, then tells of it: metrics, Events and spans speak only of what is persisted.
 async fn save(job: &FocusJob, context: &Context, status: FocusJobStatus) -> Result<(), Error> {
     let old = job.status.clone().unwrap_or_default();
     context.writer.write_status(job, status.clone()).await?;
     context.metrics.observe_status(&old, &status);
     context.events.tell(job, &old, &status);
+    spans::tell(job, &old, &status);
     Ok(())
 }
 
@@ -112,7 +116,9 @@ pub fn on_error(job: Arc<FocusJob>, error: &Error, context: Arc<Context>) -> Nex
     };
     let pause = (PAUSES.0 * 2_u32.saturating_pow(failures.min(12))).min(PAUSES.1);
     let pause = pause.mul_f64(rand::rng().random_range(0.5..1.0));
-    tracing::warn!(job = key(&job), uid = uid(&job), reason = error.reason(), %error, ?pause, "reconciling failed; trying again");
+    JobTrace::of(&job).log().in_scope(
+        || tracing::warn!(reason = error.reason(), %error, ?pause, "reconciling failed; trying again"),
+    );
     Next::requeue(pause)
 }
 

@@ -136,22 +136,32 @@ impl Cluster {
         self.annotate("binding the FocusJob to this replica", name, uid, (names::SERVER, replica)).await
     }
 
-    /// Deletes the job of this name if it was asked for at `configured_at`: another of its name is left alone.
+    /// Notes `source`, as [`crate::api::AnalyzerSource::told`] gives it, on the job of this name and uid.
     ///
     /// # Errors
     /// Refusal, or no answer in time.
-    pub async fn undo(&self, name: &str, configured_at: &str) -> Result<(), ClusterError> {
+    pub async fn note_source(&self, name: &str, uid: &str, source: &str) -> Result<(), ClusterError> {
+        self.annotate("noting the source on the FocusJob", name, uid, (names::SOURCE, source)).await
+    }
+
+    /// The job of this name, if it was asked for at `configured_at`: another may have taken the name.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn made(&self, name: &str, configured_at: &str) -> Result<Option<FocusJob>, ClusterError> {
         let found = call("looking for the FocusJob", self.jobs.get_opt(name)).await?;
-        let ours = |job: &FocusJob| {
-            job.annotations().get(names::CONFIGURED_AT).is_some_and(|at| at == configured_at)
-        };
-        let Some(job) = found.filter(ours) else { return Ok(()) };
-        let preconditions = Preconditions { uid: job.uid(), resource_version: None };
-        let params = DeleteParams::default().preconditions(preconditions);
-        match call("deleting the FocusJob", self.jobs.delete(name, &params)).await {
-            Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error),
-            _ => Ok(()),
-        }
+        Ok(found
+            .filter(|job| job.annotations().get(names::CONFIGURED_AT).is_some_and(|at| at == configured_at)))
+    }
+
+    /// Deletes the job of this name if it was asked for at `configured_at`; false when there is none such.
+    ///
+    /// # Errors
+    /// Refusal, or no answer in time.
+    pub async fn undo(&self, name: &str, configured_at: &str) -> Result<bool, ClusterError> {
+        let Some(job) = self.made(name, configured_at).await? else { return Ok(false) };
+        self.delete(name, job.uid()).await?;
+        Ok(true)
     }
 
     /// Asks the operator to end the job of this name and uid. A job that is gone, or another of its name, is left
@@ -175,9 +185,18 @@ impl Cluster {
         // The uid makes the API server refuse, with 409, a job that only has the same name.
         let patch = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
         let params = PatchParams { field_manager: Some("focus-server".to_owned()), ..PatchParams::default() };
-        match call(what, self.jobs.patch(name, &params, &Patch::Merge(&patch))).await {
-            Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error),
-            _ => Ok(()),
+        let error = match call(what, self.jobs.patch(name, &params, &Patch::Merge(&patch))).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        match error.code() {
+            Some(404) => Ok(()),
+            // Somebody else may only have written it at the same moment.
+            Some(409) => match self.get(name).await? {
+                Some(job) if job.uid().as_deref() == Some(uid) => Err(error),
+                _ => Ok(()),
+            },
+            _ => Err(error),
         }
     }
 }
@@ -193,5 +212,97 @@ pub async fn call<T>(
     match tokio::time::timeout(CALL, future).await {
         Ok(result) => result.map_err(|error| ClusterError::Kube(what, Box::new(error))),
         Err(_) => Err(ClusterError::Timeout(what)),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::server::answer::tests::spec;
+
+    /// The calls that a [`fake`] API server has received, such as `GET focusjobs/5-1`.
+    pub type Calls = Arc<Mutex<Vec<String>>>;
+
+    /// An API server that answers by `answer`, which is given the call and how many came before; None: never.
+    pub fn fake(
+        answer: impl Fn(&str, usize) -> Option<(u16, Value)> + Clone + Send + 'static,
+    ) -> (Cluster, Calls) {
+        let calls = Calls::default();
+        let told = Arc::clone(&calls);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let path = request.uri().path();
+            let place = path.split_once("/namespaces/fibre/").map_or(path, |(_, place)| place);
+            let call = format!("{} {place}", request.method());
+            let before = {
+                let mut told = told.lock().expect("no panic");
+                told.push(call.clone());
+                told.len() - 1
+            };
+            let answered = answer(&call, before);
+            async move {
+                let Some((code, body)) = answered else { return std::future::pending().await };
+                let body = if code < 300 { body } else { refusal(code) };
+                let body = Body::from(body.to_string().into_bytes());
+                Response::builder().status(code).body(body).map_err(std::io::Error::other)
+            }
+        });
+        let client = Client::new(service, "fibre");
+        let cluster = Cluster {
+            jobs: Api::namespaced(client.clone(), "fibre"),
+            pools: Api::namespaced(client.clone(), "fibre"),
+            namespace: "fibre".to_owned(),
+            client,
+        };
+        (cluster, calls)
+    }
+
+    fn refusal(code: u16) -> Value {
+        let reason = if code == 404 { "NotFound" } else { "" };
+        json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "m", "reason": reason, "code": code
+        })
+    }
+
+    /// The job `5-1`, with this uid, asked for at this time.
+    pub fn job(uid: &str, configured_at: &str) -> Value {
+        let mut job = FocusJob::new("5-1", spec(8));
+        job.metadata.uid = Some(uid.to_owned());
+        job.metadata.namespace = Some("fibre".to_owned());
+        job.annotations_mut().insert(names::CONFIGURED_AT.to_owned(), configured_at.to_owned());
+        serde_json::to_value(job).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn only_a_job_of_this_request_is_taken_back() {
+        for (found, done, calls) in
+            [(Some(job("u", "then")), true, 2), (Some(job("u", "another time")), false, 1), (None, false, 1)]
+        {
+            let (cluster, told) = fake(move |call, _| match (call, &found) {
+                ("GET focusjobs/5-1", Some(job)) => Some((200, job.clone())),
+                ("DELETE focusjobs/5-1", Some(job)) => Some((200, job.clone())),
+                _ => Some((404, Value::Null)),
+            });
+            assert_eq!(cluster.undo("5-1", "then").await.ok(), Some(done));
+            assert_eq!(told.lock().expect("no panic").len(), calls);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_conflict_about_an_annotation_is_done_only_when_the_job_is_another() {
+        let request = EndRequest { reason: "IdleTimeout".to_owned(), message: String::new(), failed: false };
+        for (found, done) in [(Some("u"), false), (Some("other"), true), (None, true)] {
+            let (cluster, _) = fake(move |call, _| match (call, found) {
+                ("PATCH focusjobs/5-1", _) => Some((409, Value::Null)),
+                (_, Some(uid)) => Some((200, job(uid, "then"))),
+                (_, None) => Some((404, Value::Null)),
+            });
+            assert_eq!(cluster.end("5-1", "u", &request).await.is_ok(), done, "{found:?}");
+        }
     }
 }

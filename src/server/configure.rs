@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kube::ResourceExt;
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -17,7 +18,7 @@ use super::forward::Forwarder;
 use super::idempotency::{self, Key};
 use super::job::Awaited;
 use super::jobs::Jobs;
-use super::make::{Wanted, make};
+use super::make::{self, Wanted};
 use super::recordings::Recordings;
 use super::replicas::dial::Dialer;
 use super::routes::Received;
@@ -26,6 +27,7 @@ use super::store::JobStore;
 use super::validate::validate;
 use super::windows::Windows;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, view};
+use crate::telemetry::traces::JobTrace;
 
 /// Which watches have been read for the first time.
 #[derive(Default)]
@@ -126,22 +128,23 @@ pub async fn configure(
         _ => live(&source)?,
     }
     let answer = |name: &str| answer::configured(name, &spec, &source, &server.stream);
-    if let Some(job) = earlier(&server, key.as_ref(), &spec).await? {
+    let deadline = make::deadline(&received);
+    if let Some(job) = earlier(&server, key.as_ref(), &spec, deadline).await? {
         return Ok((answer(&job.name_any()), true));
     }
     let wanted = Wanted { spec: &spec, source: &source, request: Arc::new(request), key: key.as_ref() };
-    let made = make(&server, &wanted, &received).await?;
+    let made = make::make(&server, &wanted, &received).await?;
     let name = made.name_any();
     if let Some(key) = &key
         && !key.is_first(&server.shared.cluster, &made).await?
     {
-        let first = earlier(&server, Some(key), &spec).await?.ok_or_else(|| {
+        let first = earlier(&server, Some(key), &spec, deadline).await?.ok_or_else(|| {
             ApiError::unavailable("KeyUnsettled", "the job of this Idempotency-Key has just been deleted")
         })?;
         return Ok((answer(&first.name_any()), true));
     }
     server.shared.metrics.configure.observe(received.instant.elapsed().as_secs_f64());
-    info!(job = name, "configured");
+    JobTrace::of(&made).log().in_scope(|| info!("configured"));
     Ok((answer(&name), false))
 }
 
@@ -150,9 +153,11 @@ async fn earlier(
     server: &Server,
     key: Option<&Key>,
     spec: &FocusJobSpec,
+    deadline: Instant,
 ) -> Result<Option<FocusJob>, ApiError> {
     let Some(key) = key else { return Ok(None) };
-    let found = key.earlier(&server.shared.cluster).await?;
+    let looking = key.earlier(&server.shared.cluster);
+    let found = tokio::time::timeout_at(deadline, looking).await.map_err(|_| make::too_late())??;
     match &found {
         Some(job) if !idempotency::same_view(&job.spec, spec) => Err(ApiError::KeyReused(job.name_any())),
         _ => Ok(found),

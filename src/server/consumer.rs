@@ -8,7 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use super::budget::Budget;
 use super::cluster::Cluster;
@@ -60,8 +60,9 @@ impl Shared {
 
 /// Runs the consumer of `job` until `stop`, or until the job can have none.
 pub async fn run(shared: Arc<Shared>, job: Arc<Job>, stop: CancellationToken) {
+    let log = job.log.clone();
     let consumer = JobConsumer { shared, job, stop: stop.clone() };
-    stop.run_until_cancelled(consumer.follow()).await;
+    stop.run_until_cancelled(consumer.follow().instrument(log)).await;
 }
 
 struct JobConsumer {
@@ -132,7 +133,7 @@ impl JobConsumer {
             }
             Err(error) => error,
         };
-        debug!(job = self.job.name, %error, "no consumer");
+        debug!(%error, "no consumer");
         match error {
             BrokerError::NoQueue => self.wait_for("queue", "QueueMissing", "the job's queue does not exist"),
             BrokerError::Lost => self.wait_for("broker", "BrokerUnreachable", &error.to_string()),
@@ -160,10 +161,11 @@ impl JobConsumer {
     ) -> Result<BrokerError, Mismatch> {
         let _attached = Attached::new(&self.shared.metrics);
         self.job.set_stage(Stage::Attached, &self.stop);
-        if let Some(received) = self.job.received.filter(|_| self.job.first_consumer()) {
+        let first = self.job.first_consumer();
+        if let Some(received) = self.job.received.filter(|_| first) {
             self.shared.metrics.to_consumer.observe(received.elapsed().as_secs_f64());
         }
-        info!(job = self.job.name, "the consumer is attached");
+        info!("the consumer is attached");
         self.bind();
         let most = usize::from(prefetch(&self.job, source)).div_ceil(4);
         loop {
@@ -180,7 +182,7 @@ impl JobConsumer {
     /// Binds the job to this replica, so that it stays here when another joins.
     fn bind(&self) {
         let replicas = &self.shared.replicas;
-        if replicas.are_one() || self.job.bound.as_deref() == Some(replicas.own()) {
+        if replicas.are_one() || self.job.is_bound_to(replicas.own()) {
             return;
         }
         let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
@@ -188,7 +190,7 @@ impl JobConsumer {
             let own = shared.replicas.own();
             if let Err(error) = shared.cluster.bind(&job.name, &job.uid, own).await {
                 // It is ours all the same; it may only move when another replica joins.
-                warn!(job = job.name, %error, "binding the job to this replica failed");
+                job.log.in_scope(|| warn!(%error, "binding the job to this replica failed"));
             }
         });
     }
@@ -201,7 +203,7 @@ impl JobConsumer {
                 Ok(())
             }
             Some(Kind::End(end)) => {
-                info!(job = self.job.name, reason = end.reason, "the analyzer has ended");
+                info!(reason = end.reason, "the analyzer has ended");
                 self.job.with_feed(|feed| feed.ended = Some(end));
                 Ok(())
             }
@@ -217,10 +219,26 @@ impl JobConsumer {
             return Ok(());
         }
         if let Some(words) = header::disagreement(&header, &self.job.uid, &self.job.spec, source) {
+            self.job.step_of_consumer("first header", Some("HeaderMismatch"));
             return Err(Mismatch(words));
         }
         self.job.with_feed(|feed| feed.header = Some(header));
+        self.job.step_of_consumer("first header", None);
+        self.note_source(source);
         Ok(())
+    }
+
+    /// Notes `source`, by which the analyzer's header was found right, on a job that the server did not make: whoever
+    /// takes it over reads it by that, whatever has become of the pool since.
+    fn note_source(&self, source: &AnalyzerSource) {
+        let Some(told) = source.told().filter(|_| !self.job.tells_source()) else { return };
+        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
+        tokio::spawn(async move {
+            if let Err(error) = shared.cluster.note_source(&job.name, &job.uid, &told).await {
+                // The next header tries again.
+                warn!(job = job.name, %error, "noting the job's source on it failed");
+            }
+        });
     }
 
     fn take_line(&self, line: wire::Line, redelivered: bool) {
@@ -230,6 +248,9 @@ impl JobConsumer {
             Some((Pushed::Kept { missing, evicted }, first)) => {
                 metrics.drop_lines(Dropped::Gap, missing);
                 metrics.drop_lines(Dropped::Memory, evicted);
+                if first {
+                    self.job.step_of_consumer("first line", None);
+                }
                 if let Some(received) = self.job.received.filter(|_| first) {
                     metrics.to_first_line.observe(received.elapsed().as_secs_f64());
                 }
@@ -242,7 +263,7 @@ impl JobConsumer {
 
     /// The header disagrees: no more lines, and the operator is asked to fail the job.
     fn refuse(&self, message: String) {
-        warn!(job = self.job.name, message, "the analyzer's header disagrees with the job: failing it");
+        warn!(message, "the analyzer's header disagrees with the job: failing it");
         if self.stop.is_cancelled() {
             return;
         }
@@ -288,18 +309,22 @@ impl JobConsumer {
     }
 }
 
-/// Asks the operator to end `job`, again and again until it is done or `stop`. Only the first call does it.
+/// Asks the operator to end `job`, again and again until it is done or `stop`. While one call does it, and when it is
+/// done, others do nothing.
 pub async fn end(shared: Arc<Shared>, job: Arc<Job>, request: EndRequest, stop: CancellationToken) {
     if job.end_asked.swap(true, std::sync::atomic::Ordering::Relaxed) {
         return;
     }
     let mut retry = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    while let Some(Err(error)) =
-        stop.run_until_cancelled(shared.cluster.end(&job.name, &job.uid, &request)).await
+    while let Some(asked) = stop.run_until_cancelled(shared.cluster.end(&job.name, &job.uid, &request)).await
     {
-        warn!(job = job.name, reason = request.reason, %error, "asking the operator to end the job failed");
+        let Err(error) = asked else { return };
+        let reason = &request.reason;
+        job.log.in_scope(|| warn!(reason, %error, "asking the operator to end the job failed"));
         stop.run_until_cancelled(tokio::time::sleep(retry.pause())).await;
     }
+    // The job goes to another replica, or is suspended: it may come back, and nobody have ended it.
+    job.end_asked.store(false, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Messages that the broker may send ahead: as many as fit the bytes, at least 4.
@@ -321,5 +346,54 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use prometheus::Registry;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::FocusJob;
+    use crate::server::answer::tests::spec;
+    use crate::server::budget::tests::budget;
+    use crate::server::cluster::tests::fake;
+
+    #[tokio::test]
+    async fn a_job_whose_end_was_not_asked_for_can_be_ended_when_it_comes_back() {
+        let (cluster, calls) =
+            fake(|_, before| Some(if before == 0 { (500, Value::Null) } else { (200, object()) }));
+        let metrics = Metrics::new(&Registry::new()).expect("fresh registry");
+        let shared = Arc::new(Shared {
+            cluster,
+            pools: kube::runtime::reflector::store().0,
+            broker: Broker::new(metrics.broker.clone()),
+            metrics,
+            budget: budget(usize::MAX),
+            replicas: Replicas::alone("a"),
+        });
+        let job = Arc::new(Job::new(&FocusJob::new("5-1", spec(8)), None));
+        let request = EndRequest { reason: "IdleTimeout".to_owned(), message: String::new(), failed: false };
+        let end = |stop| end(Arc::clone(&shared), Arc::clone(&job), request.clone(), stop);
+        let stop = CancellationToken::new();
+        tokio::join!(end(stop.clone()), async {
+            while calls.lock().expect("no panic").is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            stop.cancel();
+        });
+        assert!(!job.end_asked.load(Ordering::Relaxed));
+        for _ in 0..2 {
+            end(CancellationToken::new()).await;
+        }
+        assert!(job.end_asked.load(Ordering::Relaxed));
+        assert_eq!(calls.lock().expect("no panic").len(), 2, "once in vain, once with success");
+    }
+
+    fn object() -> Value {
+        serde_json::to_value(FocusJob::new("5-1", spec(8))).expect("JSON")
     }
 }

@@ -16,6 +16,7 @@ use super::cluster::Cluster;
 use super::error::ApiError;
 use crate::api::{FocusJob, FocusJobSpec};
 use crate::backoff::Backoff;
+use crate::telemetry::traces::JobTrace;
 
 /// The request's header.
 pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -89,7 +90,8 @@ impl Key {
         if !first {
             let deleted = cluster.delete(&mine.name_any(), mine.uid()).await;
             if let Err(error) = deleted {
-                tracing::warn!(job = mine.name_any(), %error, "a job made twice for one Idempotency-Key stays");
+                let log = JobTrace::of(mine).log();
+                log.in_scope(|| tracing::warn!(%error, "a job made twice for one Idempotency-Key stays"));
             }
         }
         then.map_err(|error| error.into_api_error())?;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
@@ -13,6 +13,7 @@ use super::lines::{Limits, Lines, MAX_JOB_BYTES, Pushed};
 use super::stream::fan::Fan;
 use crate::api::focusjob::ViewType;
 use crate::api::{AnalyzerSource, FocusJob, FocusJobSpec, conditions, names, view};
+use crate::telemetry::traces::{JobTrace, Steps};
 use crate::wire;
 
 /// The phase of a job whose consumer is, or is to be, in another replica.
@@ -95,35 +96,67 @@ pub struct Job {
     pub received: Option<Instant>,
     /// Whether its queue had not been reported when the server first saw it.
     pub fresh: bool,
-    /// The replica that it was bound to when this one first saw it.
-    pub bound: Option<String>,
     /// Wakes the consumer's loop when something may have changed.
     pub poke: Notify,
     /// Whether the operator has been asked to end it.
     pub end_asked: AtomicBool,
     /// Takes the lines to those who stream them.
     pub fan: Arc<Fan>,
+    /// The span in which the log tells of it.
+    pub log: tracing::Span,
+    steps: Option<Steps>,
+    seen: SystemTime,
+    attached: OnceLock<SystemTime>,
     source: OnceLock<AnalyzerSource>,
     stage: watch::Sender<Stage>,
     feed: Mutex<Option<Feed>>,
     last_read: Mutex<Instant>,
     had_consumer: AtomicBool,
+    noted: Mutex<Noted>,
+}
+
+/// What of the server's is noted on a job, as last seen.
+#[derive(Default)]
+struct Noted {
+    /// The replica that the job is bound to.
+    replica: Option<String>,
+    /// The source that it was made of.
+    source: Option<AnalyzerSource>,
+}
+
+impl Noted {
+    fn on(object: &FocusJob) -> Self {
+        let notes = object.annotations();
+        let source = notes.get(names::SOURCE).and_then(|text| AnalyzerSource::of_told(text));
+        Self { replica: notes.get(names::SERVER).cloned(), source }
+    }
 }
 
 impl Job {
     /// The job of `object`, with what is known of it if this server makes it.
     pub fn new(object: &FocusJob, expected: Option<Expected>) -> Self {
-        let (received, source) = expected.map_or((None, None), |e| (Some(e.received), Some(e.source)));
+        let noted = Noted::on(object);
+        let (received, source) =
+            expected.map_or((None, noted.source.clone()), |e| (Some(e.received), Some(e.source)));
         let list = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let starting = Awaited::new("queue", "Starting", "the consumer is being made");
+        let trace = JobTrace::of(object);
+        let was_ready = object.status.as_ref().is_some_and(|status| status.timeline.ready_at.is_some());
         Self {
+            log: trace.log(),
+            // A job that is taken up again has had its steps.
+            steps: (!was_ready).then(|| {
+                let consumer = trace.phase("consumer");
+                Steps::new(trace, consumer)
+            }),
+            seen: SystemTime::now(),
+            attached: OnceLock::new(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
             queue: names::queue_name(object),
             spec: object.spec.clone(),
             received,
             fresh: !conditions::is_true(list, conditions::QUEUE_READY),
-            bound: object.annotations().get(names::SERVER).cloned(),
             poke: Notify::new(),
             end_asked: AtomicBool::new(object.annotations().contains_key(names::END)),
             fan: Arc::default(),
@@ -132,10 +165,26 @@ impl Job {
             feed: Mutex::new(None),
             last_read: Mutex::new(Instant::now()),
             had_consumer: AtomicBool::new(false),
+            noted: Mutex::new(noted),
         }
     }
 
-    /// The source that its pool declared when the job was first seen.
+    /// Takes in what is noted on the job now.
+    pub fn saw(&self, object: &FocusJob) {
+        *lock(&self.noted) = Noted::on(object);
+    }
+
+    /// Whether the job, as last seen, is bound to `replica`.
+    pub fn is_bound_to(&self, replica: &str) -> bool {
+        lock(&self.noted).replica.as_deref() == Some(replica)
+    }
+
+    /// Whether the job, as last seen, tells the source that it was made of.
+    pub fn tells_source(&self) -> bool {
+        lock(&self.noted).source.is_some()
+    }
+
+    /// The source that its pool declared when the job was made, or else when it was first seen.
     pub fn source(&self) -> Option<&AnalyzerSource> {
         self.source.get()
     }
@@ -251,9 +300,27 @@ impl Job {
         if self.fan.readers() > 0 { Duration::ZERO } else { lock(&self.last_read).elapsed() }
     }
 
-    /// True the first time it is called: for the time to the first consumer.
+    /// The consumer is attached. True the first time: for the time to the first consumer.
     pub fn first_consumer(&self) -> bool {
-        !self.had_consumer.swap(true, Ordering::Relaxed)
+        let first = !self.had_consumer.swap(true, Ordering::Relaxed);
+        if first {
+            let _ = self.attached.set(SystemTime::now());
+            self.step("subscribe", self.seen, None);
+            let since = self.received.map(|received| SystemTime::now() - received.elapsed());
+            self.step("metadata available", since.unwrap_or(self.seen), None);
+        }
+        first
+    }
+
+    /// The step `name`, which begins with the consumer, has ended, badly if there is a cause. The first time counts.
+    pub fn step_of_consumer(&self, name: &'static str, failed: Option<&str>) {
+        self.step(name, self.attached.get().copied().unwrap_or(self.seen), failed);
+    }
+
+    fn step(&self, name: &'static str, start: SystemTime, failed: Option<&str>) {
+        if let Some(steps) = &self.steps {
+            steps.once(name, start, failed);
+        }
     }
 }
 
@@ -294,4 +361,39 @@ fn limits(spec: &FocusJobSpec, source: &AnalyzerSource) -> Limits {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::answer::tests::{source, spec};
+
+    fn object(notes: &[(&str, &str)]) -> FocusJob {
+        let mut object = FocusJob::new("5-1", spec(8));
+        let notes = notes.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        object.annotations_mut().extend(notes);
+        object
+    }
+
+    #[test]
+    fn the_replica_that_counts_is_the_one_that_was_seen_last() {
+        let job = Job::new(&object(&[(names::SERVER, "a")]), None);
+        assert!(job.is_bound_to("a"));
+        job.saw(&object(&[(names::SERVER, "b")]));
+        assert!(job.is_bound_to("b") && !job.is_bound_to("a"), "it must be bound anew when it comes back");
+    }
+
+    #[test]
+    fn a_job_is_read_by_the_source_that_it_was_made_of() {
+        let told = source().told().expect("short");
+        let job = Job::new(&object(&[(names::SOURCE, &told)]), None);
+        let edited = AnalyzerSource { sample_rate_hz: 2000.0, ..source() };
+        assert!((job.source_or(edited.clone()).sample_rate_hz - 1000.0).abs() < f64::EPSILON);
+        assert!(job.tells_source());
+        for object in [object(&[]), object(&[(names::SOURCE, "no source")])] {
+            let job = Job::new(&object, None);
+            assert_eq!((job.source(), job.tells_source()), (None, false));
+            assert_eq!(job.source_or(edited.clone()), &edited);
+        }
+    }
 }

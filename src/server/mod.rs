@@ -59,6 +59,9 @@ use crate::{health, shutdown, telemetry};
 const SHUTDOWN: Duration = Duration::from_secs(4);
 /// Longest leave-taking from broker, replicas and store.
 const LEAVE: Duration = Duration::from_millis(1200);
+/// Heartbeat of the connection to the broker, s. The broker gives up a replica whose machine is lost or frozen after two
+/// to three of them, and until then lets no other consume for its jobs.
+const HEARTBEAT_SECONDS: u16 = 2;
 /// Waterfall answers that are written at once.
 const PLACES: usize = 4;
 /// Bytes of waterfall answers that are written or on their way to clients.
@@ -73,7 +76,7 @@ const LISTENERS: usize = 256;
 /// server that cannot be reached is no error: `/readyz` tells, and the server tries again.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::on_signal().context("installing signal handlers")?;
-    let address = args.broker.address()?;
+    let address = args.broker.address()?.with_heartbeat(HEARTBEAT_SECONDS);
     let registry = Registry::new();
     let metrics = metrics::Metrics::new(&registry)?;
     telemetry::describe_process(&registry, "server")?;

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod broker;
+pub mod collector;
 pub mod cut;
 pub mod objects;
 pub mod plugin;
@@ -71,10 +72,19 @@ impl World {
     }
 
     pub async fn operator_with(&self, broker_url: &str) -> Process {
-        Process::start(
-            &["operator", "--namespace", &self.namespace, "--admin-addr", "127.0.0.1:{port}"],
-            &[("FOCUS_BROKER_URL", broker_url)],
-        )
+        self.start_operator(&[("FOCUS_BROKER_URL", broker_url)])
+    }
+
+    /// The operator with more environment, ready to work.
+    pub async fn operator_in(&self, env: &[(&str, &str)]) -> Process {
+        let url = broker::url();
+        let operator = self.start_operator(&[&[("FOCUS_BROKER_URL", url.as_str())], env].concat());
+        operator.until_ready().await;
+        operator
+    }
+
+    fn start_operator(&self, env: &[(&str, &str)]) -> Process {
+        Process::start(&["operator", "--namespace", &self.namespace, "--admin-addr", "127.0.0.1:{port}"], env)
     }
 
     /// The Focus Server for this namespace, ready to work.

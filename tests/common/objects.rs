@@ -49,6 +49,14 @@ pub async fn default_pool(world: &World) {
     pool(world, "default", synthetic(), &image()).await;
 }
 
+/// The default pool, whose analyzers have more environment.
+pub async fn pool_in(world: &World, env: &[(&str, &str)]) {
+    let mut template = template(&image());
+    let variables = template["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+    variables.extend(env.iter().map(|(name, value)| json!({"name": name, "value": value})));
+    create_pool(world, "default", synthetic(), template).await;
+}
+
 /// A pool `name` that plays the recordings of this repository, made from [`PAST`] on, and nothing live.
 pub async fn past_pool(world: &World, name: &str) {
     let source = json!({"uri": "file:///past/", "sampleRateHz": 100.0, "channels": 4, "dxMeters": 2.0});
@@ -69,6 +77,23 @@ pub async fn idle_pool(world: &World) {
     let mut template = template("none");
     template["spec"]["nodeSelector"] = json!({"focus-operator.io/test": "no-such-node"});
     create_pool(world, "default", synthetic(), template).await;
+}
+
+/// A pool `name` that runs the example analyzer in Python, under the Pod Security level `restricted`; without a broker it
+/// is not told where that is.
+pub async fn python_pool(world: &World, name: &str, source: Value, broker: bool) {
+    let mut template = template(&from_env("FOCUS_TEST_PYTHON_IMAGE"));
+    let spec = template["spec"].as_object_mut().unwrap();
+    spec.remove("volumes");
+    spec.insert("terminationGracePeriodSeconds".to_owned(), json!(60));
+    let container = spec["containers"][0].as_object_mut().unwrap();
+    for reference_only in ["args", "volumeMounts"] {
+        container.remove(reference_only);
+    }
+    if !broker {
+        container.remove("env");
+    }
+    create_pool(world, name, source, template).await;
 }
 
 pub fn image() -> String {

@@ -31,8 +31,8 @@ impl Process {
         };
         let mut child = Command::new(env!("CARGO_BIN_EXE_focus"))
             .args(args.iter().map(with_ports))
-            .envs(env.iter().copied())
             .env("FOCUS_LOG_FORMAT", "text")
+            .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -101,7 +101,7 @@ impl Process {
         until("the process has ended", || async { child.borrow_mut().try_wait().unwrap() }).await.code()
     }
 
-    /// As if the machine had frozen: its connections stay, and nothing answers on them.
+    /// As if the machine had frozen: its connections stay open, and nothing answers on them.
     pub fn freeze(&self) {
         let asked = Command::new("kill").args(["-STOP", &self.child.id().to_string()]).status().unwrap();
         assert!(asked.success());

@@ -1,18 +1,30 @@
 //! Several replicas of the Focus Server: any answers anything, one takes over from another, windows stay unique.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use focus_operator::api::conditions::{CONSUMER_READY, READY};
-use focus_operator::api::names;
+use focus_operator::api::conditions::{self, CONSUMER_READY, FINISHED, READY};
+use focus_operator::api::{AnalyzerPool, names};
 use futures::future::join_all;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::server::{configure, get, request};
-use crate::common::objects::default_pool;
+use crate::common::objects::{default_pool, job};
 use crate::common::process::Process;
 use crate::common::{World, condition, in_world, until};
+
+/// Longest gap when a replica has died: its sign is good for 3 s.
+const TAKEOVER: Duration = Duration::from_secs(5);
+/// Longest gap when it is frozen: the broker gives it up after up to three heartbeats of 2 s, and is asked each second.
+const TAKEOVER_FROM_FROZEN: Duration = Duration::from_secs(8);
+
+/// How long a window is kept for a job that is not made.
+const CLAIM: Duration = Duration::from_secs(60);
 
 /// A replica that tells the others where it is.
 pub async fn replica(world: &World, name: &str) -> Process {
@@ -63,14 +75,21 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
         assert_eq!(metadata.status(), StatusCode::OK);
         assert!(rows(&second, &id).await[0]["rows"].as_array().is_some_and(|rows| !rows.is_empty()));
 
+        let (killed, clock) = (Instant::now(), Timestamp::now());
         first.kill();
         // Who waits for the consumer waits for the next replica too.
         let path = format!("metadata/{id}?wait=30s");
-        let (metadata, lost) =
-            tokio::join!(get(&second, &path), world.until_condition(&id, CONSUMER_READY, false));
+        let metadata = async { (get(&second, &path).await, killed.elapsed()) };
+        let ((metadata, taken), lost) =
+            tokio::join!(metadata, world.until_condition(&id, CONSUMER_READY, false));
         assert_eq!(metadata.status(), StatusCode::OK);
+        assert!(taken < TAKEOVER, "taken over for a client after {taken:?}");
         assert_eq!(condition(&lost, CONSUMER_READY).unwrap().1, "ConsumerLost");
         let after = world.until_condition(&id, READY, true).await;
+        let list = &after.status.as_ref().unwrap().conditions;
+        let back = conditions::find(list, CONSUMER_READY).unwrap().last_transition_time.0;
+        let taken = back.duration_since(clock).as_secs_f64();
+        assert!(taken < TAKEOVER.as_secs_f64(), "by the job's conditions taken over after {taken} s");
         assert_eq!(
             after.status.unwrap().timeline,
             before.status.unwrap().timeline,
@@ -81,6 +100,61 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
             (world.job(&id).await.annotations()[names::SERVER] == "second").then_some(())
         })
         .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_takes_over_from_one_that_is_frozen_once_the_broker_gives_it_up() {
+    in_world("frozen", |world| async move {
+        default_pool(&world).await;
+        let _operator = world.operator().await;
+        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
+        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let id = configured(&first).await;
+        world.until_condition(&id, READY, true).await;
+        let frozen = Instant::now();
+        first.freeze();
+        // It binds the job to itself when the broker has given it the consumer.
+        until("the job is bound to the other replica", || async {
+            (world.job(&id).await.annotations()[names::SERVER] == "second").then_some(())
+        })
+        .await;
+        let taken = frozen.elapsed();
+        assert!(taken < TAKEOVER_FROM_FROZEN, "taken over after {taken:?}");
+        rows(&second, &id).await;
+        world.until_condition(&id, READY, true).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pool_that_was_edited_since_fails_no_job_that_is_taken_over() {
+    in_world("edited", |world| async move {
+        default_pool(&world).await;
+        let _operator = world.operator().await;
+        let server = world.server().await;
+        let made = configured(&server).await;
+        world.create(job("applied", json!({}))).await;
+        for id in [&made, "applied"] {
+            world.until_condition(id, READY, true).await;
+            rows(&server, id).await;
+            until("its source is noted on the job", || async {
+                world.job(id).await.annotations().contains_key(names::SOURCE).then_some(())
+            })
+            .await;
+        }
+        server.kill();
+        let pools: Api<AnalyzerPool> = Api::namespaced(world.client.clone(), &world.namespace);
+        let patch = Patch::Merge(json!({"spec": {"source": {"sampleRateHz": 2000.0}}}));
+        pools.patch("default", &PatchParams::default(), &patch).await.unwrap();
+        let next = world.server().await;
+        for id in [&made, "applied"] {
+            rows(&next, id).await;
+            let metadata = get(&next, &format!("metadata/{id}")).await.json::<Value>().await.unwrap();
+            assert_eq!(metadata["metadata"]["prr"], json!(1000.0), "{metadata}");
+            assert!(condition(&world.job(id).await, FINISHED).is_none_or(|(status, _, _)| status != "True"));
+        }
     })
     .await;
 }
@@ -109,6 +183,24 @@ async fn a_rolling_restart_loses_no_job() {
     .await;
 }
 
+/// Lets the namespace have so many FocusJobs; None: as many as it likes.
+async fn quota(world: &World, most: Option<u32>) {
+    let quotas: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
+    let Some(most) = most else {
+        quotas.delete("few", &Default::default()).await.unwrap();
+        return;
+    };
+    let quota = json!({
+        "metadata": {"name": "few"}, "spec": {"hard": {"count/focusjobs.focus-operator.io": most.to_string()}}
+    });
+    quotas.create(&Default::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    until("the quota is in force", || async {
+        let quota = quotas.get("few").await.unwrap();
+        quota.status.and_then(|status| status.used).map(drop)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn windows_stay_unique_among_replicas() {
     in_world("windows", |world| async move {
@@ -122,6 +214,27 @@ async fn windows_stay_unique_among_replicas() {
         assert_eq!(windows.len(), ids.len(), "{ids:?}");
         let all: BTreeSet<String> = (0..30).map(|window| window.to_string()).collect();
         assert!(windows.iter().all(|window| all.contains(*window)), "no such window: {ids:?}");
+
+        // Those of refused requests are given back at once: a quota that is full takes no window.
+        quota(&world, Some(20)).await;
+        let begun = Instant::now();
+        for n in 0..40 {
+            let server = if n % 2 == 0 { &first } else { &second };
+            until("a request is refused for the quota's sake", || async {
+                let (status, answer) = configure(server, &request()).await;
+                assert_ne!(status, StatusCode::OK, "{answer}");
+                // A window may not have been given back yet.
+                (answer["reason"] == json!("ApiServerRefuses")).then_some(())
+            })
+            .await;
+        }
+        assert!(begun.elapsed() < CLAIM, "as long as claims last that are not given back");
+        quota(&world, None).await;
+        until("a job is made again", || async {
+            let (status, answer) = configure(&second, &request()).await;
+            (status == StatusCode::OK).then_some(answer)
+        })
+        .await;
 
         // A window is free again when its job is gone.
         let gone = &ids[7];

@@ -89,7 +89,8 @@ async fn a_job_that_waits(world: &World) {
     let told = focus(&["status", "waits", "-n", namespace]);
     assert_eq!(told.code, Some(3), "{words}");
     told.has(&[
-        "The job waits for its consumer: no consumer has attached to the queue within 1 s (DeadlineExceeded).",
+        "The job waits for its consumer: no consumer has attached to the queue within 1 s; is the Focus Server running, \
+         and does it reach the broker? (DeadlineExceeded).",
         "It has waited for ",
         " s so far",
         "0 consumers",

@@ -160,6 +160,30 @@ pub async fn a_job_that_cannot_be_created_leaves_no_record() {
     .await;
 }
 
+/// One sweep reads many records; those of live jobs must not keep it from the rest.
+pub async fn a_record_behind_many_of_live_jobs_is_closed_too() {
+    in_world("many", |world| async move {
+        let database = TestDatabase::new().await;
+        default_pool(&world).await;
+        // All these records tell of one job that is there; their ids come before that of the one that is gone.
+        world.create(job("live", json!({}))).await;
+        let long_ago = DateTime::from_millis(Timestamp::now().as_millisecond() - 3_600_000);
+        let record = |id: String, job: &str| {
+            doc! {
+                "_id": format!("{}/{id}", world.namespace), "namespace": &world.namespace, "job": job, "live": true,
+                "open": true, "configuredAt": long_ago, "version": 1_i64, "state": "Ready", "reason": "Ready", "states": []
+            }
+        };
+        let many = (0..500).map(|n| record(format!("!{n}"), "live"));
+        let all: Vec<Document> = many.chain([record("0-1".to_owned(), "0-1")]).collect();
+        database.jobs().insert_many(all).await.unwrap();
+        let _server = database.server(&world).await;
+        database.until_state(&world, "0-1", "Vanished").await;
+        database.drop().await;
+    })
+    .await;
+}
+
 pub async fn a_record_whose_job_is_gone_is_closed() {
     in_world("vanished", |world| async move {
         let database = TestDatabase::new().await;

@@ -76,7 +76,7 @@ pub fn redact(text: &str) -> String {
             text = Cow::Owned(changed);
         }
     };
-    replace(&p.header, "$1$2REDACTED");
+    replace(&p.header, "${1}${2}REDACTED");
     replace(&p.encoded_url, "${1}REDACTED%40");
     replace(&p.scheme, "$1 REDACTED");
     replace(&p.known_form, REDACTED);
@@ -86,7 +86,11 @@ pub fn redact(text: &str) -> String {
         if image { found[0].to_owned() } else { format!("{}{REDACTED}@", &found[1]) }
     });
     let text = p.login.replace_all(&text, |found: &Captures<'_>| {
-        if is_digest(&text, found) { found[0].to_owned() } else { format!("{REDACTED}@") }
+        if is_digest(&text, found) || is_redacted_url(&found[0]) {
+            found[0].to_owned()
+        } else {
+            format!("{REDACTED}@")
+        }
     });
     let pairs = p.pair.replace_all(&text, |found: &Captures<'_>| {
         if !is_secret_name(&found[1]) {
@@ -109,6 +113,12 @@ pub fn redact(text: &str) -> String {
 /// Whether `found`, which ends with an @, is followed by the digest of an image.
 fn is_digest(text: &str, found: &Captures<'_>) -> bool {
     found.get(0).is_some_and(|all| text[all.end()..].starts_with("sha256:"))
+}
+
+/// Whether `found` is only the beginning of a URL whose login has been replaced already.
+fn is_redacted_url(found: &str) -> bool {
+    let scheme = found.strip_suffix(&format!("://{REDACTED}@"));
+    scheme.is_some_and(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c)))
 }
 
 #[cfg(test)]

@@ -185,10 +185,10 @@ mod tests {
         let phases = phases(&with(JobPhase::Ready, ready()), at(99_000));
         let drawn = draw(&phases, &plain(Some(70)));
         let expected = "  configure  ████                                       0.100 s
-  pod            ████████████████████████████████████     0.900 s
-  queue          ████                                     0.100 s
-  consumer           ████                                 0.100 s
-  total      ████████████████████████████████████████     1.000 s
+  pod            ████████████████████████████████████   0.900 s
+  queue          ████                                   0.100 s
+  consumer           ████                               0.100 s
+  total      ████████████████████████████████████████   1.000 s
              0 s                              1.000 s
 ";
         assert_eq!(drawn, expected, "\n{drawn}");

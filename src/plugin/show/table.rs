@@ -44,7 +44,8 @@ pub fn draw(screen: &Screen, indent: u16, header: &[&str], rows: Vec<Vec<Text>>,
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     if screen.headings {
-        table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+        let titles = header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold));
+        table.set_header(fitted(titles.collect(), long));
     }
     for cells in rows {
         let cells = cells.into_iter().map(|Text { text, tone }| {
@@ -54,17 +55,21 @@ pub fn draw(screen: &Screen, indent: u16, header: &[&str], rows: Vec<Vec<Text>>,
                 None => cell,
             }
         });
-        let mut row = Row::from(cells.collect::<Vec<_>>());
-        if long == Long::Cut {
-            row.max_height(1);
-        }
-        table.add_row(row);
+        table.add_row(fitted(cells.collect(), long));
     }
     let last = table.column_count().saturating_sub(1);
     for (i, column) in table.column_iter_mut().enumerate() {
         column.set_padding((if i == 0 { indent } else { 0 }, if i == last { 0 } else { 2 }));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn fitted(cells: Vec<Cell>, long: Long) -> Row {
+    let mut row = Row::from(cells);
+    if long == Long::Cut {
+        row.max_height(1);
+    }
+    row
 }
 
 #[cfg(test)]

@@ -96,6 +96,7 @@ impl Jobs {
                 if queue_ready(&object) && !queue_ready(&entry.object) {
                     entry.job.poke.notify_one();
                 }
+                entry.job.saw(&object);
                 entry.object = object;
                 entry.seen = true;
                 self.drive(entry);
@@ -132,6 +133,7 @@ impl Jobs {
 
     /// Starts or stops the consumer of `entry`, as its object and the other replicas demand.
     fn drive(&self, entry: &mut Entry) {
+        let _about = entry.job.log.clone().entered();
         let elsewhere = match self.place_of(&entry.object) {
             Place::Here => None,
             Place::There(_) => Some("another replica of the server has the job's consumer"),
@@ -140,7 +142,7 @@ impl Jobs {
         match (over(&entry.object), &entry.task) {
             (None, task) if elsewhere.is_some() => {
                 if let Some(task) = task {
-                    info!(job = entry.job.name, "another replica takes over the consumer");
+                    info!("another replica takes over the consumer");
                     task.cancel();
                 }
                 entry.task = None;
@@ -171,7 +173,7 @@ impl Jobs {
                     return;
                 }
                 if let Some(task) = &task {
-                    info!(job = entry.job.name, reason = awaited.reason, "the consumer is taken away");
+                    info!(reason = awaited.reason, "the consumer is taken away");
                     task.cancel();
                 }
                 match (awaited.phase, task) {
@@ -258,7 +260,7 @@ impl Jobs {
             let asked = entry.job.end_asked.load(std::sync::atomic::Ordering::Relaxed);
             if !asked && entry.job.unread_for() > idle {
                 let message = format!("nobody has read the job for {} s", idle.as_secs());
-                info!(job = entry.job.name, message, "ending the job");
+                entry.job.log.in_scope(|| info!(message, "ending the job"));
                 let request = EndRequest { reason: "IdleTimeout".to_owned(), message, failed: false };
                 let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&entry.job));
                 tokio::spawn(consumer::end(shared, job, request, task.clone()));
@@ -289,7 +291,7 @@ fn lines_may_come(end: &Awaited) -> bool {
 /// cancelled; `task` feeds it.
 async fn drain(job: Arc<Job>, end: Awaited, task: CancellationToken, by: CancellationToken) {
     let _ = by.run_until_cancelled(tokio::time::timeout(DRAIN, job.drained())).await;
-    info!(job = job.name, reason = end.reason, "the consumer is taken away");
+    job.log.in_scope(|| info!(reason = end.reason, "the consumer is taken away"));
     task.cancel();
     job.set_stage(Stage::Ended(end), &by);
     if !by.is_cancelled() {

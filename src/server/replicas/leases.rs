@@ -49,23 +49,26 @@ impl Leases {
     /// Gives signs of life and listens to those of the others; `alive` is told who is there. Takes leave when
     /// `stop` comes.
     pub(super) async fn run(self, alive: watch::Sender<Alive>, stop: CancellationToken) {
-        let mut members = Members::default();
+        let mut heard = Hearing::new(&self.own);
         let config =
             watcher::Config::default().fields(&format!("metadata.name={LEASE}")).timeout(WATCH_SECONDS);
         let mut signs = Box::pin(watcher(self.api.clone(), config).default_backoff());
         let mut renew = tokio::time::interval(RENEW);
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let lapse = heard.members.next_lapse(Instant::now());
             tokio::select! {
                 event = signs.next() => match event {
-                    Some(Ok(event)) => take(&mut members, &self.own, event),
+                    Some(Ok(event)) => heard.event(event),
                     Some(Err(error)) => warn!(%error, "watching the Lease of the replicas; trying again"),
                     None => return,
                 },
-                _ = renew.tick() => self.renew(&mut members).await,
+                _ = renew.tick() => self.renew(&mut heard).await,
+                // Whoever takes over does not wait for its own next sign first.
+                () = sleep_until(lapse) => {}
                 () = stop.cancelled() => return self.leave(&alive).await,
             }
-            let now = members.alive(Instant::now());
+            let now = heard.members.alive(Instant::now());
             alive.send_if_modified(|before| {
                 let changed = members::is_news(&self.own, before, &now);
                 if changed {
@@ -78,7 +81,7 @@ impl Leases {
     }
 
     /// Writes a sign of life; on success this replica has heard itself. Those of the long silent are removed.
-    async fn renew(&self, members: &mut Members) {
+    async fn renew(&self, heard: &mut Hearing<'_>) {
         let asked = Instant::now();
         let sign = Sign {
             name: self.own.clone(),
@@ -88,23 +91,27 @@ impl Leases {
         };
         match tokio::time::timeout(ANSWER_WITHIN, self.apply(Some(&sign))).await {
             // It is good from when it was asked for, not from when the answer came.
-            Ok(Ok(())) => members.heard_own(sign, asked),
+            Ok(Ok(lease)) => {
+                heard.members.heard_own(sign, asked);
+                // The answer tells of all: the watch may have died without a word.
+                heard.lease(&lease);
+            }
             Ok(Err(error)) => warn!(%error, "giving a sign of life failed; trying again"),
             Err(_) => warn!("giving a sign of life failed: the API server did not answer in time"),
         }
-        for name in members.silent(SILENT, asked) {
+        for name in heard.members.silent(SILENT, asked) {
             let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation(&name): null}}}));
             let params = PatchParams::default();
             let removed = self.api.patch_metadata(LEASE, &params, &patch);
             if matches!(tokio::time::timeout(ANSWER_WITHIN, removed).await, Ok(Ok(_))) {
                 info!(name, "removed the sign of a replica that has been silent for long");
             }
-            members.left(&name);
+            heard.members.left(&name);
         }
     }
 
     async fn leave(&self, alive: &watch::Sender<Alive>) {
-        if !matches!(tokio::time::timeout(LEAVE_WITHIN, self.apply(None)).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(LEAVE_WITHIN, self.apply(None)).await, Ok(Ok(_))) {
             warn!("could not take leave of the other replicas: they will notice after {} s", LASTS.as_secs());
         }
         alive.send_modify(|alive| {
@@ -112,8 +119,8 @@ impl Leases {
         });
     }
 
-    /// Makes `sign` this replica's part of the Lease, which goes with the last of the replicas' pods.
-    async fn apply(&self, sign: Option<&Sign>) -> kube::Result<()> {
+    /// Makes `sign` this replica's part of the Lease, which goes with the last of the replicas' pods; gives the whole.
+    async fn apply(&self, sign: Option<&Sign>) -> kube::Result<Lease> {
         let annotations = sign.map(|sign| BTreeMap::from([(annotation(&self.own), write(sign))]));
         let lease = Lease {
             metadata: ObjectMeta {
@@ -125,23 +132,56 @@ impl Leases {
             spec: None,
         };
         let params = PatchParams::apply(&format!("focus-server-{}", label_value(&self.own))).force();
-        self.api.patch(LEASE, &params, &Patch::Apply(&lease)).await.map(drop)
+        self.api.patch(LEASE, &params, &Patch::Apply(&lease)).await
     }
 }
 
-/// Takes in what the watch tells. What this replica, called `own`, says of itself it knows better.
-fn take(members: &mut Members, own: &str, event: Event<Lease>) {
-    let (now, clock) = (Instant::now(), Timestamp::now());
-    match event {
-        Event::Apply(lease) | Event::InitApply(lease) => {
-            let told = signs(&lease);
-            members.only(|name| name == own || told.iter().any(|sign| sign.name == name));
-            // One that was silent for long already when it was first read is not waited for.
-            let fresh = told.into_iter().filter(|sign| !is_old(sign, clock));
-            fresh.for_each(|sign| members.heard(sign, now));
+/// What this replica has heard, by its watch and by the answers to its own signs: whichever comes first.
+struct Hearing<'a> {
+    own: &'a str,
+    members: Members,
+    /// The newest version of the Lease that was read; None: the next is taken whatever its version.
+    version: Option<u64>,
+}
+
+impl<'a> Hearing<'a> {
+    fn new(own: &'a str) -> Self {
+        Self { own, members: Members::default(), version: None }
+    }
+
+    /// Takes in what the watch tells.
+    fn event(&mut self, event: Event<Lease>) {
+        match event {
+            Event::Apply(lease) | Event::InitApply(lease) => self.lease(&lease),
+            // The watch begins anew: the API server may have been taken back to an older state.
+            Event::Init => self.version = None,
+            // It is made again by whoever lives; a sign that does not come lapses by itself.
+            Event::Delete(_) | Event::InitDone => {}
         }
-        // It is made again by whoever lives; a sign that does not come lapses by itself.
-        Event::Delete(_) | Event::Init | Event::InitDone => {}
+    }
+
+    /// Takes in the whole Lease, unless a newer one has been read: who is missing in an older one has not left.
+    fn lease(&mut self, lease: &Lease) {
+        let version = lease.resource_version().and_then(|version| version.parse().ok());
+        if matches!((version, self.version), (Some(this), Some(newest)) if this < newest) {
+            return;
+        }
+        self.version = version;
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let told = signs(lease);
+        // What this replica says of itself it knows better.
+        self.members.only(|name| name == self.own || told.iter().any(|sign| sign.name == name));
+        for sign in told {
+            // One that was silent for long already when it was first read is not waited for.
+            self.members.heard(sign, now, |sign| is_old(sign, clock));
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -204,18 +244,51 @@ mod tests {
         assert_eq!(signs(&Lease::default()), []);
     }
 
+    fn ago(seconds: i64) -> String {
+        (Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_secs(seconds)).to_string()
+    }
+
+    fn alive(heard: &Hearing<'_>) -> Vec<String> {
+        heard.members.alive(Instant::now()).into_keys().collect()
+    }
+
     #[test]
     fn who_is_no_longer_told_of_has_left_and_the_long_silent_are_not_heard() {
-        let now = Timestamp::now();
-        let ago = |seconds: i64| (now - k8s_openapi::jiff::SignedDuration::from_secs(seconds)).to_string();
-        let alive = |members: &Members| members.alive(Instant::now()).into_keys().collect::<Vec<_>>();
-        let mut members = Members::default();
+        let mut heard = Hearing::new("a");
         let both = lease(&[sign("a", &ago(0)), sign("b", &ago(0)), sign("c", &ago(60))]);
-        take(&mut members, "a", Event::InitApply(both));
-        assert_eq!(alive(&members), ["a", "b"]);
-        take(&mut members, "a", Event::Delete(lease(&[])));
-        assert_eq!(alive(&members), ["a", "b"]);
-        take(&mut members, "a", Event::Apply(lease(&[])));
-        assert_eq!(alive(&members), ["a"]);
+        heard.event(Event::InitApply(both));
+        assert_eq!(alive(&heard), ["a", "b"]);
+        heard.event(Event::Delete(lease(&[])));
+        assert_eq!(alive(&heard), ["a", "b"]);
+        heard.event(Event::Apply(lease(&[])));
+        assert_eq!(alive(&heard), ["a"]);
+    }
+
+    #[test]
+    fn a_replica_whose_clock_is_a_minute_behind_is_heard_once_its_sign_changes() {
+        let mut heard = Hearing::new("a");
+        heard.event(Event::InitApply(lease(&[sign("a", &ago(0)), sign("b", &ago(60))])));
+        assert_eq!(alive(&heard), ["a"]);
+        heard.event(Event::Apply(lease(&[sign("a", &ago(0)), sign("b", &ago(59))])));
+        assert_eq!(alive(&heard), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_watch_and_the_answers_to_signs_do_not_undo_each_other() {
+        let at = |version: &str, signs: &[Sign]| {
+            let mut lease = lease(signs);
+            lease.metadata.resource_version = Some(version.to_owned());
+            lease
+        };
+        let (own, other) = (sign("a", &ago(0)), sign("b", &ago(0)));
+        let mut heard = Hearing::new("a");
+        heard.lease(&at("10", &[own.clone(), other.clone()]));
+        heard.event(Event::Apply(at("9", std::slice::from_ref(&own))));
+        assert_eq!(alive(&heard), ["a", "b"], "what the watch tells late is not believed");
+        heard.event(Event::Apply(at("100", std::slice::from_ref(&own))));
+        assert_eq!(alive(&heard), ["a"], "versions are numbers");
+        heard.event(Event::Init);
+        heard.event(Event::InitApply(at("9", &[own, other])));
+        assert_eq!(alive(&heard), ["a", "b"], "a new beginning is believed");
     }
 }

@@ -21,18 +21,38 @@ pub struct Sign {
 /// The replicas that have been heard of.
 #[derive(Debug, Default)]
 pub struct Members {
-    heard: BTreeMap<String, (Sign, Instant)>,
+    heard: BTreeMap<String, Heard>,
     /// This replica's name, and when its last sign was asked for that the API server took.
     own: Option<(String, Instant)>,
 }
 
+/// The last sign of one of them.
+#[derive(Debug)]
+struct Heard {
+    sign: Sign,
+    /// When it was read for the first time.
+    at: Instant,
+    /// It looked old when its replica was first heard of, and has not changed since: whoever gave it is not waited for.
+    doubted: bool,
+}
+
+impl Heard {
+    /// From when on it is no longer good.
+    fn until(&self) -> Instant {
+        self.at + self.sign.lasts
+    }
+}
+
 impl Members {
-    /// Takes in `sign`, which was read at `now`. A sign that was read before proves nothing anew.
-    pub fn heard(&mut self, sign: Sign, now: Instant) {
-        let known = self.heard.get(&sign.name).is_some_and(|(known, _)| known.renewed == sign.renewed);
-        if !known {
-            self.heard.insert(sign.name.clone(), (sign, now));
-        }
+    /// Takes in `sign`, which was read at `now`. A sign that was read before proves nothing anew. `looks_old` is asked
+    /// only of a replica that is not known: a sign that changes is a sign of life whatever the clocks say.
+    pub fn heard(&mut self, sign: Sign, now: Instant, looks_old: impl FnOnce(&Sign) -> bool) {
+        let doubted = match self.heard.get(&sign.name) {
+            Some(known) if known.sign.renewed == sign.renewed => return,
+            Some(_) => false,
+            None => looks_old(&sign),
+        };
+        self.heard.insert(sign.name.clone(), Heard { sign, at: now, doubted });
     }
 
     /// Takes in a sign of this replica itself, asked for at `now`. When it comes late, the API server was away for the
@@ -40,10 +60,10 @@ impl Members {
     pub fn heard_own(&mut self, sign: Sign, now: Instant) {
         let in_time = self.own.as_ref().is_some_and(|(_, at)| now <= *at + reach(&sign));
         if !in_time {
-            self.heard.values_mut().for_each(|(_, at)| *at = now);
+            self.heard.values_mut().for_each(|heard| heard.at = now);
         }
         self.own = Some((sign.name.clone(), now));
-        self.heard(sign, now);
+        self.heard(sign, now, |_| false);
     }
 
     /// Replicas that are not `told` of have taken their leave.
@@ -59,22 +79,26 @@ impl Members {
     /// The replicas that are alive at `now`: name and address. The silence of another counts only for as long as the API
     /// server is known to have told of signs: when it goes away, the sign that was given first would lapse first.
     pub fn alive(&self, now: Instant) -> Alive {
-        let alive = |(sign, at): &&(Sign, Instant)| {
-            let until = match &self.own {
-                Some((own, told)) if *own != sign.name => now.min(*told + reach(sign)),
-                _ => now,
-            };
-            until.saturating_duration_since(*at) < sign.lasts
+        let told_until = |sign: &Sign| match &self.own {
+            Some((own, at)) if *own != sign.name => now.min(*at + reach(sign)),
+            _ => now,
         };
-        self.heard.values().filter(alive).map(|(sign, _)| (sign.name.clone(), sign.address.clone())).collect()
+        let good = |heard: &&Heard| !heard.doubted && told_until(&heard.sign) < heard.until();
+        let alive = self.heard.values().filter(good);
+        alive.map(|heard| (heard.sign.name.clone(), heard.sign.address.clone())).collect()
+    }
+
+    /// When the next of the signs that are good at `now` no longer is, unless its replica is heard again.
+    pub fn next_lapse(&self, now: Instant) -> Option<Instant> {
+        self.heard.values().filter(|heard| !heard.doubted).map(Heard::until).filter(|at| *at > now).min()
     }
 
     /// Replicas that have been silent for `silence` at `now`.
     pub fn silent(&self, silence: Duration, now: Instant) -> Vec<String> {
         self.heard
             .values()
-            .filter(|(_, at)| now.saturating_duration_since(*at) >= silence)
-            .map(|(sign, _)| sign.name.clone())
+            .filter(|heard| now.saturating_duration_since(heard.at) >= silence)
+            .map(|heard| heard.sign.name.clone())
             .collect()
     }
 }
@@ -119,6 +143,11 @@ mod tests {
         Sign { name: name.into(), address: format!("http://{name}:1"), renewed: renewed.into(), lasts: LASTS }
     }
 
+    /// To a sign that is first heard: it does not look old.
+    fn new(_: &Sign) -> bool {
+        false
+    }
+
     fn alive(names: &[&str]) -> Alive {
         names.iter().map(|name| ((*name).to_owned(), String::new())).collect()
     }
@@ -129,16 +158,34 @@ mod tests {
         let after = |s: u64| start + Duration::from_secs(s);
         let names = |members: &Members, s| members.alive(after(s)).into_keys().collect::<Vec<_>>();
         let mut members = Members::default();
-        members.heard(sign("a", "1"), start);
-        members.heard(sign("b", "1"), start);
-        members.heard(sign("a", "2"), after(2));
-        members.heard(sign("b", "1"), after(2));
+        members.heard(sign("a", "1"), start, new);
+        members.heard(sign("b", "1"), start, new);
+        members.heard(sign("a", "2"), after(2), new);
+        members.heard(sign("b", "1"), after(2), new);
         assert_eq!(names(&members, 2), ["a", "b"]);
         assert_eq!(names(&members, 3), ["a"]);
         assert_eq!(names(&members, 5), Vec::<String>::new());
         assert_eq!(members.silent(LASTS, after(3)), ["b"]);
+        assert_eq!(members.next_lapse(start), Some(after(3)));
+        assert_eq!(members.next_lapse(after(3)), Some(after(5)));
+        assert_eq!(members.next_lapse(after(5)), None);
         members.left("a");
         assert_eq!(names(&members, 2), ["b"]);
+    }
+
+    #[test]
+    fn a_replica_whose_clock_is_behind_lives_from_its_first_change() {
+        let start = Instant::now();
+        let after = |s: u64| start + Duration::from_secs(s);
+        let names = |members: &Members, s| members.alive(after(s)).into_keys().collect::<Vec<_>>();
+        let mut members = Members::default();
+        let old = |_: &Sign| true;
+        members.heard(sign("a", "1"), start, old);
+        members.heard(sign("a", "1"), after(1), old);
+        assert_eq!((names(&members, 1), members.next_lapse(after(1))), (Vec::<String>::new(), None));
+        assert_eq!(members.silent(LASTS, after(3)), ["a"], "one that is dead is tidied away all the same");
+        members.heard(sign("a", "2"), after(2), old);
+        assert_eq!(names(&members, 4), ["a"]);
     }
 
     #[test]
@@ -163,7 +210,7 @@ mod tests {
         let names = |members: &Members, s| members.alive(after(s)).into_keys().collect::<Vec<_>>();
         let mut members = Members::default();
         members.heard_own(sign("a", "1"), start);
-        members.heard(sign("b", "1"), start);
+        members.heard(sign("b", "1"), start, new);
         for s in 1..=3 {
             members.heard_own(sign("a", &s.to_string()), after(s));
         }
@@ -182,7 +229,7 @@ mod tests {
         for between in [0, 250, 500, 999] {
             let mut members = Members::default();
             members.heard_own(sign("a", "0"), start);
-            members.heard(sign("b", "1"), start);
+            members.heard(sign("b", "1"), start, new);
             members.heard_own(sign("a", "1"), after(between));
             let before = members.alive(after(between));
             for millis in (0..20_000).step_by(50) {

@@ -14,8 +14,9 @@ use crate::api::FocusJob;
 use crate::server::cluster::{Cluster, ClusterError, call};
 use crate::server::jobs;
 
-/// A job whose window was claimed so long ago and that does not exist was never made.
-const MAKING: Duration = Duration::from_secs(15);
+/// A job whose window was claimed so long ago and that does not exist was never made: far longer than claim and creation
+/// may take, also where two machines' clocks differ. Whoever fails to make one gives its window back itself.
+pub const MAKING: Duration = Duration::from_secs(60);
 
 /// The Leases of the windows.
 #[derive(Clone)]
@@ -38,17 +39,16 @@ impl WindowLeases {
     /// When the API server refuses or does not answer in time.
     pub async fn claim(&self, window: u16, job: &str) -> Result<bool, ClusterError> {
         let name = format!("focus-window-{window}");
-        let now = Timestamp::now();
         let params = PostParams::default();
         let held = call("reading a window's Lease", self.leases.get_opt(&name)).await?;
         let written = match held {
             None => {
-                let lease = self.lease(ObjectMeta { name: Some(name), ..ObjectMeta::default() }, job, now);
+                let lease = self.lease(ObjectMeta { name: Some(name), ..ObjectMeta::default() }, job);
                 call("claiming a window", self.leases.create(&params, &lease)).await
             }
-            Some(held) if self.is_taken(&held, now).await? => return Ok(false),
+            Some(held) if self.is_taken(&held).await? => return Ok(false),
             Some(held) => {
-                let lease = self.lease(held.metadata, job, now);
+                let lease = self.lease(held.metadata, job);
                 call("claiming a window", self.leases.replace(&name, &params, &lease)).await
             }
         };
@@ -60,26 +60,47 @@ impl WindowLeases {
         }
     }
 
+    /// Gives `window` back, which was claimed for `job`; when another has it, it is left alone.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer in time.
+    pub async fn release(&self, window: u16, job: &str) -> Result<(), ClusterError> {
+        let name = format!("focus-window-{window}");
+        let held = call("reading a window's Lease", self.leases.get_opt(&name)).await?;
+        let Some(held) = held.filter(|held| holder(held) == Some(job)) else { return Ok(()) };
+        let free = Lease { metadata: held.metadata, spec: Some(LeaseSpec::default()) };
+        let params = PostParams::default();
+        match call("giving a window back", self.leases.replace(&name, &params, &free)).await {
+            // Gone, or another replica was faster.
+            Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the job that holds `lease` is live, or is still being made.
-    async fn is_taken(&self, lease: &Lease, now: Timestamp) -> Result<bool, ClusterError> {
-        let spec = lease.spec.as_ref();
-        let Some(holder) = spec.and_then(|spec| spec.holder_identity.as_deref()) else { return Ok(false) };
+    async fn is_taken(&self, lease: &Lease) -> Result<bool, ClusterError> {
+        let Some(holder) = holder(lease) else { return Ok(false) };
         let job = call("reading the job that has a window", self.jobs.get_opt(holder)).await?;
-        let claimed = spec.and_then(|spec| spec.acquire_time.as_ref()).map(|at| at.0);
-        Ok(is_taken(job.as_ref(), claimed, now))
+        let claimed = lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|at| at.0);
+        Ok(is_taken(job.as_ref(), claimed, Timestamp::now()))
     }
 
     /// It goes with the pod of whoever claimed last: by then every replica's watch has told of the job.
-    fn lease(&self, metadata: ObjectMeta, job: &str, now: Timestamp) -> Lease {
+    fn lease(&self, metadata: ObjectMeta, job: &str) -> Lease {
         Lease {
             metadata: ObjectMeta { owner_references: self.pod.clone().map(|pod| vec![pod]), ..metadata },
             spec: Some(LeaseSpec {
                 holder_identity: Some(job.to_owned()),
-                acquire_time: Some(MicroTime(now)),
+                // As late as can be: from here on only the creation is to come.
+                acquire_time: Some(MicroTime(Timestamp::now())),
                 ..LeaseSpec::default()
             }),
         }
     }
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref()
 }
 
 fn is_taken(job: Option<&FocusJob>, claimed: Option<Timestamp>, now: Timestamp) -> bool {
@@ -91,12 +112,34 @@ fn is_taken(job: Option<&FocusJob>, claimed: Option<Timestamp>, now: Timestamp) 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::server::answer::tests::spec;
+    use crate::server::cluster::tests::fake;
+
+    #[tokio::test]
+    async fn a_window_is_given_back_by_the_job_that_has_it_only() {
+        for (holder, calls) in [
+            (Some("5-1"), &["GET leases/focus-window-5", "PUT leases/focus-window-5"][..]),
+            (Some("5-2"), &["GET leases/focus-window-5"]),
+            (None, &["GET leases/focus-window-5"]),
+        ] {
+            let (cluster, told) = fake(move |call, _| {
+                let lease = json!({
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": {"name": "focus-window-5", "resourceVersion": "7"}, "spec": {"holderIdentity": holder}
+                });
+                Some(if call.ends_with("focus-window-5") { (200, lease) } else { (404, Value::Null) })
+            });
+            WindowLeases::new(&cluster).release(5, "5-1").await.expect("an answer");
+            assert_eq!(*told.lock().expect("no panic"), calls, "{holder:?}");
+        }
+    }
 
     #[test]
     fn a_window_is_taken_by_a_live_job_and_by_one_that_is_being_made() {
-        let now = Timestamp::from_second(100).expect("a time");
+        let now = Timestamp::from_second(1000).expect("a time");
         let at = |second| Some(Timestamp::from_second(second).expect("a time"));
         let live = FocusJob::new("5-1", spec(8));
         let mut gone = live.clone();
@@ -104,9 +147,10 @@ mod tests {
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
         for (job, claimed, taken) in [
             (Some(&live), at(0), true),
-            (Some(&gone), at(99), false),
-            (None, at(99), true),
-            (None, at(80), false),
+            (Some(&gone), at(999), false),
+            (None, at(999), true),
+            (None, at(950), true),
+            (None, at(930), false),
             (None, None, false),
         ] {
             assert_eq!(is_taken(job, claimed, now), taken, "{claimed:?}");

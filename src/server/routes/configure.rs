@@ -1,6 +1,7 @@
 //! `POST /configure`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
@@ -21,7 +22,10 @@ use crate::server::security::Caller;
 /// which they happened, then the job ends by itself. Without, it is live.
 #[utoipa::path(
     post, path = "/configure", tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(
+        ("traceparent" = Option<String>, Header,
+            description = "W3C trace context: the job becomes a part of this trace; one that is not valid is ignored"),
+        ("Idempotency-Key" = Option<String>, Header,
         description = "A retry with the same key gets the same job, as long as that exists, and the header `Idempotency-Replayed`",
         min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     request_body = ConfigureRequest,
@@ -40,13 +44,33 @@ pub async fn configure(
     State(server): State<Arc<Server>>,
     received: Received,
     headers: HeaderMap,
-    JsonBody(request): JsonBody,
-) -> Result<Response, ApiError> {
-    let key = Key::of(&headers, received.caller.as_ref().map(Caller::name))?;
+    body: Result<JsonBody, ApiError>,
+) -> Response {
+    let (trace, at) = (received.trace.clone(), SystemTime::from(received.at));
+    let made = make(server, received, &headers, body).await;
+    let job = made.as_ref().ok().map(|(answer, _)| answer.job_id.clone());
+    let response = match made {
+        Ok((answer, replayed)) => {
+            let header = replayed.then_some([("idempotency-replayed", "true")]);
+            (header, Json(answer)).into_response()
+        }
+        Err(error) => error.into_response(),
+    };
+    if let Some(trace) = trace {
+        trace.answered("POST /focus-server/configure", at, response.status(), job.as_deref());
+    }
+    response
+}
+
+async fn make(
+    server: Arc<Server>,
+    received: Received,
+    headers: &HeaderMap,
+    body: Result<JsonBody, ApiError>,
+) -> Result<(Configured, bool), ApiError> {
+    let JsonBody(request) = body?;
+    let key = Key::of(headers, received.caller.as_ref().map(Caller::name))?;
     // In a task of its own: a client that goes away does not leave a job half entered.
     let configured = tokio::spawn(configure::configure(server, request, received, key));
-    let (answer, replayed) =
-        configured.await.map_err(|error| ApiError::unavailable("Internal", error.to_string()))??;
-    let header = replayed.then_some([("idempotency-replayed", "true")]);
-    Ok((header, Json(answer)).into_response())
+    configured.await.map_err(|error| ApiError::unavailable("Internal", error.to_string()))?
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::server::error::ApiError;
 use crate::server::security::Caller;
 use crate::server::validate;
+use crate::telemetry::traces::RequestTrace;
 
 /// Largest body of a request, bytes.
 pub const MAX_BODY: usize = 64 << 10;
@@ -28,6 +29,8 @@ pub struct Received {
     pub at: Timestamp,
     /// Who sent it, if authentication is on.
     pub caller: Option<Caller>,
+    /// The trace that it belongs to, if any.
+    pub trace: Option<RequestTrace>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Received {
@@ -35,7 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Received {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let caller = parts.extensions.get::<Caller>().cloned();
-        Ok(Self { instant: Instant::now(), at: Timestamp::now(), caller })
+        let trace = RequestTrace::of(&parts.headers);
+        Ok(Self { instant: Instant::now(), at: Timestamp::now(), caller, trace })
     }
 }
 

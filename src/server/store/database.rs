@@ -22,8 +22,8 @@ use super::snapshot::Snapshot;
 const CALL: Duration = Duration::from_secs(5);
 /// Longest search for a server that can be written to.
 const SELECTION: Duration = Duration::from_secs(2);
-/// Most records that one sweep looks at.
-const SWEEP: i64 = 500;
+/// Most records that a sweep reads at once.
+pub const PAGE: usize = 500;
 
 /// An open record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,16 +172,18 @@ impl Database {
         self.call(Operation::Discard, "removing the job's record", CALL, deleted).await.map(drop)
     }
 
-    /// Open records of jobs that were asked for before `before`.
+    /// Open records of jobs that were asked for before `before`, in the order of their ids: the first [`PAGE`], or those
+    /// `after` the id of one of them.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn open_before(&self, before: Timestamp) -> Result<Vec<Open>, StoreError> {
+    pub async fn open_before(&self, before: Timestamp, after: Option<&str>) -> Result<Vec<Open>, StoreError> {
         let jobs = self.jobs()?;
         let found = jobs
-            .find(document::open_before(&self.namespace, before))
+            .find(document::open_before(&self.namespace, before, after))
             .projection(doc! { "job": 1, "uid": 1 })
-            .limit(SWEEP);
+            .sort(doc! { "_id": 1 })
+            .limit(i64::try_from(PAGE).unwrap_or(i64::MAX));
         let read = async { found.await?.try_collect::<Vec<Document>>().await };
         let records = self.call(Operation::Sweep, "looking for open records", CALL, read).await?;
         let text = |record: &Document, name: &str| record.get_str(name).ok().map(str::to_owned);

@@ -86,8 +86,12 @@ pub fn never_made(id: &str) -> Document {
 }
 
 /// Filter of the open records of jobs that were asked for before `before`.
-pub fn open_before(namespace: &str, before: Timestamp) -> Document {
-    doc! { "namespace": namespace, "open": true, "configuredAt": { "$lt": date(before) } }
+pub fn open_before(namespace: &str, before: Timestamp, after: Option<&str>) -> Document {
+    let mut filter = doc! { "namespace": namespace, "open": true, "configuredAt": { "$lt": date(before) } };
+    if let Some(id) = after {
+        filter.insert("_id", doc! { "$gt": id });
+    }
+    filter
 }
 
 /// Filter of the records of jobs that were asked for in the time `since` before `now`.

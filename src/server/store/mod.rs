@@ -27,14 +27,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 pub use args::StoreArgs;
 pub use error::StoreError;
 
 use crate::api::FocusJob;
+use crate::backoff::Backoff;
 use crate::server::cluster::Cluster;
 use crate::server::replicas::Replicas;
-use crate::server::replicas::windows::WindowLeases;
+use crate::server::replicas::windows::{MAKING, WindowLeases};
 use database::Database;
 use records::Records;
 
@@ -64,6 +66,9 @@ pub enum JobStore {
 
 /// How long a new server waits for its database before it says that it is ready without it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// First and longest pause between attempts to give a window back.
+const GIVE_BACK_PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// The MongoDB store.
 #[derive(Clone)]
@@ -115,11 +120,11 @@ impl JobStore {
         wait.then(|| format!("the database: {}", store.database.problem()))
     }
 
-    /// When the claims of a request that begins to be stored now must be done.
-    pub fn deadline(&self) -> Instant {
+    /// When the claims of a request that begins to be stored now, and must be made until `latest`, must be done.
+    pub fn deadline(&self, latest: Instant) -> Instant {
         match self {
-            Self::Kubernetes(_) => Instant::now(),
-            Self::MongoDb(store) => Instant::now() + store.time_out,
+            Self::Kubernetes(_) => latest,
+            Self::MongoDb(store) => latest.min(Instant::now() + store.time_out),
         }
     }
 
@@ -131,19 +136,33 @@ impl JobStore {
     pub async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<(), StoreError> {
         match self {
             Self::Kubernetes(None) => Ok(()),
-            Self::Kubernetes(Some(leases)) => match leases.claim(claim.window, &claim.job).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(StoreError::WindowTaken),
-                Err(error) => Err(StoreError::NotAsked("claiming a window", error.to_string())),
-            },
+            Self::Kubernetes(Some(leases)) => {
+                match tokio::time::timeout_at(deadline, leases.claim(claim.window, &claim.job)).await {
+                    Ok(Ok(true)) => Ok(()),
+                    Ok(Ok(false)) => Err(StoreError::WindowTaken),
+                    Ok(Err(error)) => {
+                        self.discard(claim);
+                        Err(StoreError::Unavailable("claiming a window", error.to_string()))
+                    }
+                    Err(_) => {
+                        self.discard(claim);
+                        let late = "the API server was too slow for this request".to_owned();
+                        Err(StoreError::Unavailable("claiming a window", late))
+                    }
+                }
+            }
             Self::MongoDb(store) => store.claim(claim, deadline).await,
         }
     }
 
-    /// Has the record of a job that was claimed and not made removed, in the background.
-    pub fn discard(&self, namespace: &str, job: &str) {
-        if let Self::MongoDb(store) = self {
-            store.records.discard(&snapshot::claim_id(namespace, job));
+    /// Takes `claim` back, whose job was not made, in the background: its record is removed, its window given back.
+    pub fn discard(&self, claim: &Claim) {
+        match self {
+            Self::Kubernetes(None) => {}
+            Self::Kubernetes(Some(leases)) => {
+                tokio::spawn(give_back(leases.as_ref().clone(), claim.window, claim.job.clone()));
+            }
+            Self::MongoDb(store) => store.records.discard(&snapshot::claim_id(&claim.namespace, &claim.job)),
         }
     }
 
@@ -179,6 +198,18 @@ impl JobStore {
     }
 }
 
+/// Gives `window` back, which was claimed for `job`, unless the claim lapses first.
+async fn give_back(leases: WindowLeases, window: u16, job: String) {
+    let mut backoff = Backoff::new(GIVE_BACK_PAUSES.0, GIVE_BACK_PAUSES.1);
+    let again = async {
+        while let Err(error) = leases.release(window, &job).await {
+            warn!(job, %error, "giving back the window of a job that was not made");
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    };
+    let _ = tokio::time::timeout(MAKING, again).await;
+}
+
 impl MongoDb {
     async fn claim(&self, claim: &Claim, deadline: Instant) -> Result<(), StoreError> {
         let (done, mut outcome) = oneshot::channel();
@@ -205,6 +236,42 @@ impl MongoDb {
                 // The answer may have come at this very moment.
                 outcome.try_recv().unwrap_or(Err(StoreError::Unavailable("storing the job", late)))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::server::cluster::tests::fake;
+
+    #[tokio::test]
+    async fn a_claim_that_comes_too_late_is_taken_back() {
+        // The first call has no answer; then the window turns out to be ours.
+        let (cluster, calls) = fake(|_, before| {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "focus-window-5"}, "spec": {"holderIdentity": "5-1"}
+            });
+            (before > 0).then_some((200, lease))
+        });
+        let store = JobStore::Kubernetes(Some(Box::new(WindowLeases::new(&cluster))));
+        let claim = Claim {
+            namespace: "fibre".to_owned(),
+            job: "5-1".to_owned(),
+            window: 5,
+            request: Arc::new(Value::Null),
+            configured_at: Timestamp::UNIX_EPOCH,
+        };
+        let begun = Instant::now();
+        let outcome = store.claim(&claim, store.deadline(begun + Duration::from_millis(20))).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable(..))), "{outcome:?}");
+        let given_back = || calls.lock().expect("no panic").iter().any(|call| call.starts_with("PUT"));
+        while !given_back() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the window is not given back: {calls:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

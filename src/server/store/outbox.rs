@@ -79,16 +79,18 @@ impl Outbox {
         first.into_iter().filter_map(|id| self.waiting.remove_entry(&id)).collect()
     }
 
-    /// Puts back, behind the others, what could not be written. `refused`: the database could be reached.
-    pub fn put_back(&mut self, id: &str, mut old: Pending, refused: bool) -> Option<Lost> {
+    /// Puts back, behind the others, what could not be written; tells why and how much of it is lost. `refused`: the
+    /// database could be reached.
+    pub fn put_back(&mut self, id: &str, mut old: Pending, refused: bool) -> Option<(Lost, usize)> {
         old.refusals += u32::from(refused);
         if old.refusals >= MOST_REFUSALS {
-            return Some(Lost::Refused);
+            return Some((Lost::Refused, old.len()));
         }
-        let Some(pending) = self.entry(id) else { return Some(Lost::Full) };
+        let Some(pending) = self.entry(id) else { return Some((Lost::Full, old.len())) };
         let newer = std::mem::replace(pending, old);
         pending.discard |= newer.discard;
-        newer.changes.into_iter().filter_map(|change| pending.add(change)).last()
+        let lost = newer.changes.into_iter().filter_map(|change| pending.add(change)).count();
+        (lost > 0).then_some((Lost::Change, lost))
     }
 
     fn entry(&mut self, id: &str) -> Option<&mut Pending> {
@@ -103,6 +105,11 @@ impl Outbox {
 }
 
 impl Pending {
+    /// How many writes wait.
+    fn len(&self) -> usize {
+        self.changes.len() + usize::from(self.discard)
+    }
+
     fn add(&mut self, change: Snapshot) -> Option<Lost> {
         if let Some(last) = self.changes.back_mut().filter(|last| last.state == change.state) {
             // The same state, with more milestones: it began when it was first seen.
@@ -194,9 +201,29 @@ mod tests {
         }
         for refusal in 1..=MOST_REFUSALS {
             let (id, pending) = outbox.take(1).remove(0);
-            let lost = (refusal == MOST_REFUSALS).then_some(Lost::Refused);
+            let lost = (refusal == MOST_REFUSALS).then_some((Lost::Refused, 1));
             assert_eq!(outbox.put_back(&id, pending, true), lost);
         }
         assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn each_write_that_is_given_up_is_counted() {
+        let fill = |outbox: &mut Outbox, from: i64, count: usize| {
+            for second in (from..).take(count) {
+                outbox.change(change("a", &second.to_string(), second));
+            }
+        };
+        let mut outbox = Outbox::default();
+        fill(&mut outbox, 0, 3);
+        outbox.discard("a");
+        let (id, pending) = outbox.take(1).remove(0);
+        let worn = Pending { refusals: MOST_REFUSALS - 1, ..pending.clone() };
+        assert_eq!(outbox.put_back(&id, worn, true), Some((Lost::Refused, 4)));
+        fill(&mut outbox, 3, MOST_CHANGES - 1);
+        assert_eq!(outbox.put_back(&id, pending.clone(), false), Some((Lost::Change, 2)));
+        let mut full = Outbox::default();
+        (0..MOST_JOBS).for_each(|n| assert_eq!(full.discard(&n.to_string()), None));
+        assert_eq!(full.put_back(&id, pending, false), Some((Lost::Full, 4)));
     }
 }

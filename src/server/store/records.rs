@@ -40,7 +40,7 @@ impl Records {
         }
         inner.seen.insert(snapshot.id.clone(), snapshot.clone());
         let lost = inner.outbox.change(snapshot);
-        self.changed(&inner, lost);
+        self.changed(&inner, one(lost));
     }
 
     /// The watch tells that `job` has been deleted.
@@ -50,7 +50,7 @@ impl Records {
         let mut inner = self.lock();
         inner.seen.remove(&last.id);
         let lost = inner.outbox.change(last);
-        self.changed(&inner, lost);
+        self.changed(&inner, one(lost));
     }
 
     /// The watch has read a complete list. Every job in it is written again, for much may have happened unseen;
@@ -70,7 +70,7 @@ impl Records {
         }
         for snapshot in fresh.into_iter().chain(gone) {
             let lost = inner.outbox.change(snapshot);
-            self.changed(&inner, lost);
+            self.changed(&inner, one(lost));
         }
     }
 
@@ -78,7 +78,7 @@ impl Records {
     pub fn discard(&self, id: &str) {
         let mut inner = self.lock();
         let lost = inner.outbox.discard(id);
-        self.changed(&inner, lost);
+        self.changed(&inner, one(lost));
     }
 
     /// Whether the watch tells of the job of record `id`.
@@ -101,9 +101,9 @@ impl Records {
         self.changed(&inner, lost);
     }
 
-    fn changed(&self, inner: &Inner, lost: Option<Lost>) {
-        if let Some(cause) = lost {
-            self.metrics.lost(cause, 1);
+    fn changed(&self, inner: &Inner, lost: Option<(Lost, usize)>) {
+        if let Some((cause, count)) = lost {
+            self.metrics.lost(cause, u64::try_from(count).unwrap_or(u64::MAX));
         }
         self.metrics.waiting.set(i64::try_from(inner.outbox.len()).unwrap_or(i64::MAX));
         self.wake.notify_one();
@@ -112,6 +112,10 @@ impl Records {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn one(lost: Option<Lost>) -> Option<(Lost, usize)> {
+    lost.map(|cause| (cause, 1))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::address::{Address, Source};
-use super::database::{Database, Open};
+use super::database::{Database, Open, PAGE};
 use super::error::StoreError;
 use super::outbox::Pending;
 use super::records::Records;
@@ -162,13 +162,24 @@ pub async fn sweep(
 async fn sweep_once(database: &Database, records: &Records, jobs: &Api<FocusJob>) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let before = Timestamp::from_second(now.as_second() - FRESH_S)?;
-    for open in database.open_before(before).await? {
-        // The API server is asked, for our own watch may be behind.
-        if !records.sees(&open.id) && is_gone(jobs, &open).await? && database.close(&open.id, now).await? {
-            warn!(job = open.job, "its FocusJob is gone and nobody saw it end: its record is closed");
+    let mut last = None;
+    loop {
+        let page = database.open_before(before, last.as_deref()).await?;
+        for open in &page {
+            // The API server is asked, for our own watch may be behind.
+            if !records.sees(&open.id) && is_gone(jobs, open).await? && database.close(&open.id, now).await? {
+                let (namespace, job, uid) = (jobs.namespace(), &open.job, open.uid.as_deref());
+                warn!(
+                    namespace,
+                    job, uid, "its FocusJob is gone and nobody saw it end: its record is closed"
+                );
+            }
         }
+        if page.len() < PAGE {
+            return Ok(());
+        }
+        last = page.into_iter().next_back().map(|open| open.id);
     }
-    Ok(())
 }
 
 async fn is_gone(jobs: &Api<FocusJob>, open: &Open) -> anyhow::Result<bool> {
