@@ -90,14 +90,14 @@ pub async fn each_window_goes_to_one_of_many_who_claim_it_at_once() {
     let replicas = join_all((0..3).map(|_| store(&database.url, &database.name, &stop))).await;
     for (n, (store, _)) in replicas.iter().enumerate() {
         let first = claim(&format!("first-{n}"), 100 + u16::try_from(n).unwrap());
-        until("the store is reached", || async { store.claim(&first, deadline(&store)).await.ok() }).await;
+        until("the store is reached", || async { store.claim(&first, deadline(store)).await.ok() }).await;
     }
     let claims: Vec<(usize, Claim)> = (0..30_u16)
         .flat_map(|window| (0..3).map(move |n| (n, claim(&format!("{window}-{n}"), window))))
         .collect();
     let outcomes = join_all(claims.iter().map(|(n, claim)| {
         let store = &replicas[*n].0;
-        async move { (claim.window, store.claim(claim, deadline(&store)).await) }
+        async move { (claim.window, store.claim(claim, deadline(store)).await) }
     }))
     .await;
     for window in 0..30 {
