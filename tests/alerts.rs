@@ -10,10 +10,12 @@ mod alerts {
     pub mod servers;
 }
 
-use common::World;
+use std::time::Duration;
+
 use common::process::Process;
 use common::prometheus::{Alert, Prometheus, Target};
 use common::rules::{Rules, shorten_expression};
+use common::{World, until};
 use serde_json::{Value, json};
 
 const FACTOR: u64 = 60;
@@ -33,7 +35,25 @@ pub(crate) fn server(world: &World, process: &Process) -> Target {
 
 /// Waits until the alert `name` fires with `labels`, and looks at what it says of itself.
 pub(crate) async fn fires(prometheus: &Prometheus, name: &str, labels: &[(&str, &str)]) -> Alert {
-    let alert = prometheus.until_firing_with(name, labels).await;
+    speaks_well(name, prometheus.until_firing_with(name, labels).await)
+}
+
+/// The same of what fires only for a moment after its cause: `cause` is done every two seconds until then.
+pub(crate) async fn fires_while<F: Future<Output = ()>>(
+    prometheus: &Prometheus,
+    name: &str,
+    labels: &[(&str, &str)],
+    cause: impl Fn() -> F,
+) -> Alert {
+    let alert = until(&format!("{name} fires with {labels:?}"), || async {
+        cause().await;
+        tokio::time::timeout(Duration::from_secs(2), prometheus.until_firing_with(name, labels)).await.ok()
+    })
+    .await;
+    speaks_well(name, alert)
+}
+
+fn speaks_well(name: &str, alert: Alert) -> Alert {
     assert!(alert.annotations["runbook_url"].ends_with(&format!("/{name}.md")), "{alert:?}");
     for text in alert.annotations.values() {
         assert!(

@@ -4,6 +4,7 @@ const (
 	phaseBuckets = `focus_job_phase_duration_seconds_bucket`
 	phaseCount   = `focus_job_phase_duration_seconds_count`
 	needsRules   = " It needs the chart's recording rules (monitoring.prometheusRule)."
+	needsMonth   = " Where Prometheus keeps less than 30 days, it covers what is kept."
 )
 
 // What an on-call engineer looks at first: is the promise kept, and if not, which phase is slow and why.
@@ -23,7 +24,7 @@ var serviceLevel = []panel{
 	{
 		kind: number, title: "Attainment, 30 days", unit: share, width: 5, noData: "no jobs",
 		description: "Share of jobs whose consumer was there within 50 ms of the queue, over the last 30 days. A job that " +
-			"passed its deadline without a consumer counts as bad. The objective is 99%." + needsRules,
+			"passed its deadline without a consumer counts as bad. The objective is 99%." + needsMonth + needsRules,
 		queries: []query{{
 			`1 - sum(namespace:focus_consumer_bad_jobs:increase30d{@namespace}) / ` +
 				`sum(namespace:focus_consumer_jobs:increase30d{@namespace})`, "attainment",
@@ -33,7 +34,7 @@ var serviceLevel = []panel{
 	{
 		kind: number, title: "Error budget left, 30 days", unit: share, width: 5, noData: "no jobs",
 		description: "What is left of the 1% of jobs that may be bad within 30 days; below 0 the objective is missed." +
-			needsRules,
+			needsMonth + needsRules,
 		queries: []query{{
 			`1 - sum(namespace:focus_consumer_bad_jobs:increase30d{@namespace}) / ` +
 				`sum(namespace:focus_consumer_jobs:increase30d{@namespace}) / 0.01`, "left",

@@ -45,7 +45,7 @@ make_rbac() {
     echo "# Generated from the chart by make generate-chart; do not edit."
     echo "# The rights of operator and server alone, for jobs in namespace focus-demo."
     namespace focus
-    render "$helm4" --no-hooks --set jobNamespace=focus-demo,pool.create=false \
+    render "$helm4" --no-hooks --set jobNamespace=focus-demo,pool.create=false,pool.serviceAccount.create=false \
         --show-only templates/service-accounts.yaml --show-only templates/lease.yaml --show-only templates/rbac.yaml | plain
 }
 

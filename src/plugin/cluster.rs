@@ -174,7 +174,7 @@ impl Cluster {
         }
     }
 
-    /// The chosen FocusJobs, and whether there are more than are looked at.
+    /// The chosen FocusJobs, and whether there are more: than are looked at, or than came in time.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -209,7 +209,11 @@ impl Cluster {
         params.field_selector = fields.map(str::to_owned);
         let mut found = Vec::new();
         loop {
-            let page = self.read(&what, api.list(&params)).await?;
+            let page = match self.read(&what, api.list(&params)).await {
+                // Pages that came are worth showing.
+                Err(ReadError::TimedOut { .. }) if !found.is_empty() => return Ok((found, true)),
+                page => page?,
+            };
             found.extend(page.items);
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() || found.len() >= MOST_JOBS {
@@ -248,4 +252,51 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An API server that has two pages of one job each, which come at once, or are `slow`.
+    fn cluster(slow: [bool; 2]) -> Cluster {
+        let service = tower::service_fn(move |request: http::Request<Body>| async move {
+            let second = request.uri().query().unwrap_or_default().contains("continue=");
+            if slow[usize::from(second)] {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            let job = json!({
+                "apiVersion": "focus-operator.io/v1alpha1", "kind": "FocusJob", "metadata": {"name": "view"},
+                "spec": {"viewType": "SingleChannel", "channels": {"min": 1, "max": 1},
+                         "frequencyRange": {"min": 0, "max": 500}, "nfftSelection": 1024, "displayTimeAxisDuration": 10}
+            });
+            let next = if second { "" } else { "next" };
+            let list =
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": next}, "items": [job]});
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(list.to_string().into_bytes())))
+        });
+        Cluster {
+            client: Client::new(service, "fibre"),
+            place: "nowhere".to_owned(),
+            namespace: "fibre".to_owned(),
+            within: Duration::from_secs(1),
+            deadline: Instant::now() + Duration::from_secs(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_that_came_in_time_are_given() {
+        let choice = Choice { all_namespaces: false, selector: None };
+        for (slow, jobs, more) in [([false, false], 2, false), ([false, true], 1, true)] {
+            let (found, cut) = cluster(slow).list(&choice).await.unwrap();
+            assert_eq!((found.len(), cut), (jobs, more), "slow: {slow:?}");
+        }
+        let nothing = cluster([true, true]).list(&choice).await;
+        assert!(matches!(nothing, Err(ReadError::TimedOut { .. })), "{nothing:?}");
+    }
 }

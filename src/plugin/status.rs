@@ -121,7 +121,10 @@ async fn all(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
         }
     }
     if more {
-        eprintln!("note: there are more jobs than these {}: choose some by -l or -n", jobs.len());
+        eprintln!(
+            "note: there are more jobs than these {}: choose some by -l or -n, or give more time by --request-timeout",
+            jobs.len()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -372,8 +372,8 @@ mod tests {
             pools: kube::runtime::reflector::store().0,
             broker: Broker::new(metrics.broker.clone()),
             metrics,
-            budget: budget(usize::MAX),
             replicas: Replicas::alone("a"),
+            budget: budget(1 << 20),
         });
         let job = Arc::new(Job::new(&FocusJob::new("5-1", spec(8)), None));
         let request = EndRequest { reason: "IdleTimeout".to_owned(), message: String::new(), failed: false };

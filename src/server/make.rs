@@ -335,7 +335,7 @@ mod tests {
         });
         let trace = RequestTrace::of(&headers.into_iter().collect());
         let received =
-            Received { instant: std::time::Instant::now(), at: Timestamp::now(), caller: None, trace };
+            Received { instant: Instant::now().into_std(), at: Timestamp::now(), caller: None, trace };
         let (spec, source) = (spec(8), source());
         let wanted = Wanted { spec: &spec, source: &source, request: Arc::new(Value::Null), key: None };
         let job = object("18-3", &wanted, 18, &received, &Replicas::alone("a"));

@@ -70,7 +70,11 @@ const ROUTES: [(&str, &str, &[&str]); 13] = [
     ("/focus-server/channels", "channels", &["200", "503"]),
     ("/focus-server/live_metadata", "live_metadata", &["200", "503"]),
     ("/focus-server/recordings_in_time_range", "recordings", &["200", "400", "422", "503"]),
-    ("/focus-server/configure", "configure", &["200", "400", "404", "408", "413", "422", "429", "503"]),
+    (
+        "/focus-server/configure",
+        "configure",
+        &["200", "400", "404", "408", "413", "422", "429", "500", "503"],
+    ),
     ("/focus-server/metadata/{job_id}", "metadata", &["200", "400", "404", "503"]),
     (
         "/focus-server/waterfall/{job_id}/{row_count}",

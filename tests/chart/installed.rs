@@ -1,7 +1,7 @@
 //! A release in a namespace of its own: from the installation to the uninstallation.
 
-use focus_operator::api::FocusJob;
 use focus_operator::api::conditions::{FINISHED, READY};
+use focus_operator::api::{AnalyzerPool, FocusJob};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::jiff::Timestamp;
@@ -71,6 +71,7 @@ async fn a_release_serves_jobs_from_its_installation_to_its_end() {
         let pod = job_pod(&world, "view").await;
         has_no_token(&world, &pod).await;
         survives_an_upgrade(&world, &release, &before, &pod).await;
+        a_rollback_brings_the_pool_back(&world, &release).await;
         another_takes_over(&world).await;
         nothing_was_refused(&world).await;
 
@@ -172,6 +173,19 @@ async fn survives_an_upgrade(world: &World, release: &Release, before: &FocusJob
     assert_eq!((now.uid(), now.name_any()), (pod.uid(), pod.name_any()), "the analyzer was replaced");
     let restarts = now.status.unwrap().container_statuses.unwrap_or_default()[0].restart_count;
     assert_eq!(restarts, 0);
+}
+
+/// A new release has a pool of its own, which must not outlive it.
+async fn a_rollback_brings_the_pool_back(world: &World, release: &Release) {
+    let pools: Api<AnalyzerPool> = Api::namespaced(world.client.clone(), &world.namespace);
+    let spec = || async { pools.get("default").await.unwrap().spec };
+    let before = spec().await;
+    release.upgrade(&with(json!({"pool": {"args": ["no-such-role"], "image": {"tag": "broken"}}})));
+    let (broken, image) = (json!(spec().await).to_string(), ":broken");
+    assert!(broken.contains("no-such-role") && broken.contains(image), "{broken}");
+    release.roll_back();
+    assert_eq!(json!(spec().await), json!(before), "the pool is not what it was");
+    hooks_left_nothing(world);
 }
 
 async fn another_takes_over(world: &World) {

@@ -111,7 +111,7 @@ pub async fn is_as_the_policies_say(world: &World, job: &str) {
 /// What a pod sends to its own address never leaves it, so that nobody can be asked about it.
 async fn agrees(world: &World, looker: &Looker<'_>, targets: &[Target<'_>]) {
     let others: Vec<Target> = targets.iter().filter(|(name, ..)| *name != looker.own).cloned().collect();
-    for (name, is_open) in reaches(world, &looker.pod, looker.beside, &others).await {
+    for (name, is_open) in reaches(world, &looker.pod, looker.beside, &others, looker.open).await {
         let expected = name == "names" || looker.open.contains(&name.as_str());
         assert_eq!(is_open, expected, "{} reaches {name}", looker.pod);
     }

@@ -90,6 +90,12 @@ impl Release {
         self.act(&["upgrade"], values)
     }
 
+    /// Back to the revision before the last.
+    pub fn roll_back(&self) {
+        let wait = ["--wait", "--timeout", "3m"];
+        run(&self.helm, &[&["rollback", "chart", "--namespace", &self.namespace], &wait[..]].concat());
+    }
+
     /// What `helm test` prints. Helm 3 prints the log by itself, and cannot when it is asked for.
     pub fn test(&self) -> String {
         let logs: &[&str] = if self.three { &[] } else { &["--logs"] };

@@ -101,3 +101,22 @@ async fn a_report_has_everything_but_secrets() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_report_of_the_wrong_namespace_says_so() {
+    in_world("plugin-empty", |world| async move {
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.tar.gz", world.namespace));
+        let here = ["-n", &world.namespace, "--operator-namespace", &world.namespace];
+        let told = focus(&[&["report", "-o", file.to_str().unwrap()], &here[..]].concat());
+        assert_eq!(told.code, Some(0), "{}", told.err);
+        let nothing = format!("FocusJobs and AnalyzerPools: there are none in namespace {}", world.namespace);
+        for words in [nothing.as_str(), "--operator-namespace"] {
+            assert!(told.err.contains(words), "{words}: {}", told.err);
+            let files = archive(&file);
+            let (_, left_out) = files.iter().find(|(name, _)| name.ends_with("/left-out.txt")).unwrap();
+            assert!(left_out.contains(words), "{words}: {left_out}");
+        }
+        std::fs::remove_file(&file).unwrap();
+    })
+    .await;
+}

@@ -59,6 +59,12 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 {{- end -}}
 
+{{/* The service account of the analyzers. */}}
+{{- define "focus.analyzerAccount" -}}
+{{- $own := .Values.pool.serviceAccount -}}
+{{- default (ternary (printf "%s-analyzer" (include "focus.fullname" .)) "default" $own.create) $own.name -}}
+{{- end -}}
+
 {{/* A subject of a binding: (list $ "operator") */}}
 {{- define "focus.subject" -}}
 - kind: ServiceAccount
@@ -93,8 +99,20 @@ capabilities: {drop: [ALL]}
 
 {{/* Where pods go: (list $ "operator") */}}
 {{- define "focus.placement" -}}
-{{- $root := index . 0 -}}
-{{- $own := index $root.Values (index . 1) -}}
+{{- include "focus.placed" (index (index . 0).Values (index . 1)) -}}
+{{- end -}}
+
+{{/* The same for the pods of hooks: where the operator goes, unless they are told otherwise. */}}
+{{- define "focus.hookPlacement" -}}
+{{- $place := dict -}}
+{{- range $key := list "priorityClassName" "nodeSelector" "tolerations" "affinity" -}}
+{{- $_ := set $place $key (default (index $.Values.operator $key) (index $.Values.hooks $key)) -}}
+{{- end -}}
+{{- include "focus.placed" $place -}}
+{{- end -}}
+
+{{- define "focus.placed" -}}
+{{- $own := . -}}
 {{- with $own.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}

@@ -7,6 +7,9 @@ restartPolicy: Never
 {{- with include "focus.pullSecrets" .root | trim }}
 {{ . }}
 {{- end }}
+{{- with include "focus.hookPlacement" .root | trim }}
+{{ . }}
+{{- end }}
 securityContext:
   {{- include "focus.podSecurity" .root | nindent 2 }}
 containers:

@@ -24,7 +24,7 @@ spec:
       {{- end }}
     {{- end }}
     spec:
-      serviceAccountName: {{ include "focus.fullname" . }}-analyzer
+      serviceAccountName: {{ include "focus.analyzerAccount" . }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       terminationGracePeriodSeconds: 2

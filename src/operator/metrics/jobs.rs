@@ -19,6 +19,9 @@ use crate::operator::queue::Queue;
 /// What any other reason is counted as: some are an analyzer's or a kubelet's own words.
 const OTHER: &str = "Other";
 
+/// What DeadlineExceeded is counted as for a consumer that had been there.
+const LOST_FOR_GOOD: &str = "ConsumerOverdue";
+
 /// Why a part of a job is not ready: the reasons of each condition that are counted by name.
 const NOT_READY: [(&str, &[&str]); 3] = [
     (
@@ -28,6 +31,7 @@ const NOT_READY: [(&str, &[&str]); 3] = [
             "PoolNotFound",
             "PoolInvalid",
             "PodConflict",
+            "PodRefused",
             "Unschedulable",
             "ImagePullBackOff",
             "CreateContainerConfigError",
@@ -44,7 +48,15 @@ const NOT_READY: [(&str, &[&str]); 3] = [
     (QUEUE_READY, &["Declaring", "BrokerUnreachable", "QueueRefused", "DeadlineExceeded", OTHER]),
     (
         CONSUMER_READY,
-        &["WaitingForQueue", "NoConsumer", "ConsumerLost", "BrokerUnreachable", "DeadlineExceeded", OTHER],
+        &[
+            "WaitingForQueue",
+            "NoConsumer",
+            "ConsumerLost",
+            "BrokerUnreachable",
+            "DeadlineExceeded",
+            LOST_FOR_GOOD,
+            OTHER,
+        ],
     ),
 ];
 
@@ -82,8 +94,8 @@ impl JobGauges {
             not_ready: gauges(
                 "focus_jobs_not_ready",
                 "Running FocusJobs by the condition that is not True and its reason; Other: the word of an analyzer or \
-                 a kubelet that has no count of its own, which the job's status tells. A job is counted at each part \
-                 that it lacks.",
+                 a kubelet that has no count of its own, which the job's status tells; ConsumerOverdue: DeadlineExceeded \
+                 of a consumer that had been there. A job is counted at each part that it lacks.",
                 &["condition", "reason"],
             )?,
             depth: IntGauge::new(
@@ -157,7 +169,12 @@ fn not_ready(job: &FocusJob) -> impl Iterator<Item = (&'static str, &'static str
         job.status.as_ref().filter(|_| is_to_run(job)).map_or(&[][..], |status| &status.conditions);
     NOT_READY.into_iter().filter_map(move |(type_, reasons)| {
         let condition = conditions::find(conditions, type_).filter(|condition| condition.status != "True")?;
-        Some((type_, reasons.iter().find(|reason| **reason == condition.reason).copied().unwrap_or(OTHER)))
+        let had = job.status.as_ref().is_some_and(|status| status.timeline.consumer_ready_at.is_some());
+        let said = match condition.reason.as_str() {
+            "DeadlineExceeded" if had && type_ == CONSUMER_READY => LOST_FOR_GOOD,
+            reason => reason,
+        };
+        Some((type_, reasons.iter().find(|reason| **reason == said).copied().unwrap_or(OTHER)))
     })
 }
 
@@ -225,7 +242,14 @@ mod tests {
         }
         let mut finished = blocked.clone();
         finished.status.as_mut().expect("a status").phase = Some(JobPhase::Finished);
-        let jobs = vec![blocked.clone(), blocked, unknown, finished, job(None, &[])];
+        let mut never = job(Some(JobPhase::Starting), &[(CONSUMER_READY, false)]);
+        let mut gone = job(Some(JobPhase::Degraded), &[(CONSUMER_READY, false)]);
+        for job in [&mut never, &mut gone] {
+            job.status.as_mut().expect("a status").conditions[0].reason = "DeadlineExceeded".to_owned();
+        }
+        let timeline = &mut gone.status.as_mut().expect("a status").timeline;
+        timeline.consumer_ready_at = Some(crate::api::timeline::micro(Timestamp::UNIX_EPOCH));
+        let jobs = vec![blocked.clone(), blocked, unknown, finished, never, gone, job(None, &[])];
         let gauges = JobGauges::new(store(jobs), Queue::default()).expect("gauges");
         gauges.collect();
         for (condition, reason, count) in [
@@ -233,12 +257,40 @@ mod tests {
             (ANALYZER_READY, OTHER, 1),
             (ANALYZER_READY, "Starting", 0),
             (QUEUE_READY, "Declaring", 0),
+            (CONSUMER_READY, "DeadlineExceeded", 1),
+            (CONSUMER_READY, LOST_FOR_GOOD, 1),
         ] {
             assert_eq!(
                 gauges.not_ready.with_label_values(&[condition, reason]).get(),
                 count,
                 "{condition} {reason}"
             );
+        }
+    }
+
+    /// The words in `source` that follow `before` in quotation marks, however the lines are broken.
+    fn quoted_after(source: &str, before: &str) -> Vec<String> {
+        let text = source.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(");
+        let before = format!("{before}\"");
+        let words = text.split(before.as_str()).skip(1);
+        words.filter_map(|rest| rest.split_once('"').map(|(word, _)| word.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_reason_of_the_operator_s_own_is_counted_by_name() {
+        let (analyzer, parts) = (include_str!("../plan/analyzer.rs"), include_str!("../plan/verdicts.rs"));
+        let of = |type_: &str| NOT_READY.iter().find(|(of, _)| *of == type_).expect("counted").1;
+        let either = [of(QUEUE_READY), of(CONSUMER_READY)].concat();
+        for (source, before, counted, known) in [
+            (analyzer, "Decision::waiting(old, ", of(ANALYZER_READY), "PodRefused"),
+            (analyzer, "verdict(false, ", of(ANALYZER_READY), "Starting"),
+            (parts, "not(", &either, "QueueRefused"),
+        ] {
+            let own = quoted_after(source, before);
+            assert!(own.iter().any(|reason| reason == known), "{before}: {own:?}");
+            for reason in own {
+                assert!(counted.contains(&reason.as_str()), "{reason}");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! the reference in docs/metrics.md of what stands here.
 
 mod calls;
+mod ended;
 mod jobs;
 mod status;
 
@@ -54,6 +55,7 @@ pub struct Metrics {
     phases: HistogramVec,
     deadlines: IntCounterVec,
     losses: IntCounterVec,
+    ends: IntCounterVec,
 }
 
 impl Metrics {
@@ -117,6 +119,18 @@ impl Metrics {
                  not come back within the job's deadline (overdue).",
                 "outcome",
             )?,
+            ends: register(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "focus_jobs_ended_total",
+                        "FocusJobs that ended by themselves; those that were deleted before are not counted. InvalidView: \
+                         the source cannot give the view, in the operator's words or in an analyzer's; Other: any other \
+                         word, which the job's status tells.",
+                    ),
+                    &["outcome", "reason"],
+                )?,
+            )?,
             leader: register(
                 &registry,
                 IntGauge::new(
@@ -149,6 +163,9 @@ impl Metrics {
         EVENTS.iter().for_each(|outcome| drop(self.events.with_label_values(&[outcome])));
         WAITING.iter().for_each(|phase| drop(self.deadlines.with_label_values(&[phase])));
         status::LOSSES.iter().for_each(|outcome| drop(self.losses.with_label_values(&[outcome])));
+        for (outcome, reasons) in ended::ENDS {
+            reasons.iter().for_each(|reason| drop(self.ends.with_label_values(&[outcome, reason])));
+        }
     }
 
     /// Adds the gauges that are read off the watch's store, and off the queue of what is to be reconciled, at each

@@ -1,6 +1,7 @@
 //! What a job's new status adds to the counters.
 
 use super::Metrics;
+use super::ended::ended;
 use crate::api::FocusJobStatus;
 use crate::api::conditions::{self, ANALYZER_READY, CONSUMER_READY, QUEUE_READY};
 use crate::api::focusjob::AnalyzerStart;
@@ -38,6 +39,9 @@ impl Metrics {
         }
         if turned(CONSUMER_READY, "ConsumerLost") {
             self.losses.with_label_values(&[LOST]).inc();
+        }
+        if let Some((outcome, reason)) = ended(old, new) {
+            self.ends.with_label_values(&[outcome, reason]).inc();
         }
     }
 }

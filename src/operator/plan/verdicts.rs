@@ -103,17 +103,27 @@ fn consumer(
     now: Timestamp,
 ) -> Verdict {
     let not = |reason: &str, message: String| Verdict::new(CONSUMER_READY, false, reason, message);
-    if let BrokerState::Disconnected(_) = observed.broker {
-        return not(
+    let overdue = was_overdue(old);
+    let unknown = match (&observed.broker, observed.queue.exists) {
+        (BrokerState::Disconnected(_), _) => Some((
             "BrokerUnreachable",
-            "whether a consumer is attached is not known: the broker cannot be reached".to_owned(),
-        );
-    }
-    if observed.queue.exists != Some(true) {
-        return not("WaitingForQueue", "a consumer can attach when the queue is there".to_owned());
-    }
-    if observed.queue.consumers > 0 {
-        return Verdict::new(CONSUMER_READY, true, "Attached", "a consumer is attached to the queue");
+            "whether a consumer is attached is not known: the broker cannot be reached",
+        )),
+        (_, Some(true)) => None,
+        _ => Some(("WaitingForQueue", "a consumer can attach when the queue is there")),
+    };
+    match unknown {
+        Some((_, why)) if overdue => {
+            return not(
+                "DeadlineExceeded",
+                format!("no consumer was there within its deadline, and now {why}"),
+            );
+        }
+        Some((reason, why)) => return not(reason, why.to_owned()),
+        None if observed.queue.consumers > 0 => {
+            return Verdict::new(CONSUMER_READY, true, "Attached", "a consumer is attached to the queue");
+        }
+        None => {}
     }
     let lost = timeline.consumer_ready_at.is_some();
     let (reason, what) = if lost {
@@ -122,7 +132,7 @@ fn consumer(
         ("NoConsumer", "no consumer has attached")
     };
     let deadline = f64::from(job.spec.consumer_deadline_seconds);
-    if without_consumer(observed, timeline, old, now) >= deadline {
+    if overdue || without_consumer(observed, timeline, old, now) >= deadline {
         let late = if lost { "and none has come back" } else { "to the queue" };
         return not(
             "DeadlineExceeded",
@@ -132,6 +142,13 @@ fn consumer(
         );
     }
     not(reason, format!("the queue is there, but {what}"))
+}
+
+/// Whether the consumer's deadline had passed by `conditions`. Then it stays passed until one attaches: a broker that
+/// was away, or a new operator, knows nothing that would give the consumer a new deadline.
+fn was_overdue(conditions: &[Condition]) -> bool {
+    conditions::find(conditions, CONSUMER_READY)
+        .is_some_and(|condition| condition.reason == "DeadlineExceeded")
 }
 
 /// How long the queue has been there without a consumer, s; for a consumer that was lost, since its loss, which

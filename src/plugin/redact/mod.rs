@@ -6,6 +6,7 @@ mod text;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
 pub use text::REDACTED;
@@ -19,6 +20,13 @@ const KNOWN_ANNOTATIONS: [&str; 6] =
 /// A secret that is shorter is no use to anybody who searches for it, and would be found everywhere.
 const SHORTEST: usize = 6;
 
+/// The same for the value of a variable that is not called a secret.
+const SHORTEST_OF_VARIABLES: usize = 8;
+/// A shorter value of nothing but small letters is taken for a word.
+const LONGEST_WORD: usize = 12;
+/// With these begin the names of settings that are no secrets by themselves.
+const KNOWN_SETTINGS: [&str; 3] = ["FOCUS_", "OTEL_", "RUST_"];
+
 /// Takes out what looks like a secret, and what was learnt to be one.
 #[derive(Default)]
 pub struct Redactor {
@@ -28,25 +36,30 @@ pub struct Redactor {
 impl Redactor {
     /// Learns the secrets of `value`, so that they are found wherever else they stand.
     pub fn learn(&mut self, value: &Value) {
+        self.learn_under("", value);
+    }
+
+    /// Learns those of `value`, which stands under `name`.
+    fn learn_under(&mut self, name: &str, value: &Value) {
         match value {
+            Value::String(secret) if is_secret_name(name) => self.add(secret),
             Value::String(text) => url_passwords(text).into_iter().for_each(|secret| self.add(&secret)),
-            Value::Array(items) => items.iter().for_each(|item| self.learn(item)),
-            Value::Object(map) => {
-                // An environment variable or a header.
-                if let (Some(Value::String(name)), Some(Value::String(secret))) =
-                    (map.get("name"), map.get("value"))
-                    && is_secret_name(name)
-                {
-                    self.add(secret);
-                }
-                for (name, value) in map {
-                    match value {
-                        Value::String(secret) if is_secret_name(name) => self.add(secret),
-                        value => self.learn(value),
-                    }
+            Value::Array(items) => {
+                for item in items {
+                    self.learn_pair(name, item);
+                    self.learn_under("", item);
                 }
             }
+            Value::Object(map) => map.iter().for_each(|(name, value)| self.learn_under(name, value)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// An environment variable or a header of the list `of`. Whoever names a variable need not call a secret one.
+    fn learn_pair(&mut self, of: &str, item: &Value) {
+        let (Some(name), Some(value)) = (item["name"].as_str(), item["value"].as_str()) else { return };
+        if is_secret_name(name) || (of == "env" && !is_known_setting(name) && may_be_secret(value)) {
+            self.add(value);
         }
     }
 
@@ -56,12 +69,15 @@ impl Redactor {
         }
     }
 
-    /// `text` without secrets. A line that is JSON is treated as an object.
+    /// `text` without secrets. A line that is JSON, after a time or without one, is treated as an object.
     pub fn text(&self, text: &str) -> String {
         let text = without_keys(text);
-        let line = |line: &str| match serde_json::from_str::<Value>(line) {
-            Ok(value @ Value::Object(_)) => self.value("", value).to_string(),
-            _ => self.plain(line),
+        let line = |line: &str| {
+            let (time, said) = without_time(line);
+            match serde_json::from_str::<Value>(said) {
+                Ok(value @ Value::Object(_)) => format!("{time}{}", self.value("", value)),
+                _ => self.plain(line),
+            }
         };
         let mut lines = text.lines().map(line).collect::<Vec<_>>().join("\n");
         if text.ends_with('\n') {
@@ -99,7 +115,12 @@ impl Redactor {
                     .map(|item| self.value("", if named_values { without_value(item) } else { item }))
                     .collect()
             }
-            Value::Object(map) => self.map(name, map),
+            Value::Object(mut map) => {
+                if is_secret_name(name) && map.get("value").is_some_and(Value::is_string) {
+                    map.insert("value".to_owned(), REDACTED.into());
+                }
+                self.map(name, map)
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => value,
         }
     }
@@ -157,12 +178,31 @@ impl Redactor {
     }
 }
 
+/// The time with which the API server begins each line of a log, and the rest.
+fn without_time(line: &str) -> (&str, &str) {
+    let end = line.find(' ').map_or(0, |space| space + 1);
+    let (time, rest) = line.split_at(end);
+    if time.trim_end().parse::<Timestamp>().is_ok() { (time, rest) } else { ("", line) }
+}
+
 /// A pair of name and value with only its name.
 fn without_value(mut item: Value) -> Value {
     if let Some(value) = item.get_mut("value") {
         *value = REDACTED.into();
     }
     item
+}
+
+/// Whether a variable of this name is one of the program's own, of which no value is a secret by itself.
+fn is_known_setting(name: &str) -> bool {
+    KNOWN_SETTINGS.iter().any(|known| name.starts_with(known)) && !name.contains("HEADERS")
+}
+
+/// Whether the value of a variable that nothing is known of may be a secret: no number, no switch and no word, which
+/// would be taken out wherever it stands.
+fn may_be_secret(value: &str) -> bool {
+    let word = value.len() < LONGEST_WORD && value.chars().all(|letter| letter.is_ascii_lowercase());
+    value.len() >= SHORTEST_OF_VARIABLES && value.parse::<f64>().is_err() && !word
 }
 
 fn is_known_annotation(name: &str) -> bool {
@@ -270,20 +310,29 @@ mod tests {
         redactor.learn(&json!({"spec": {"env": [
             {"name": "DB_PASSWORD", "value": "correct horse"},
             {"name": "LOG", "value": "information"},
-            {"name": "PIN_TOKEN", "value": "123"}
+            {"name": "PIN_TOKEN", "value": "123"},
+            {"name": "DB_PASS", "value": "stable"},
+            {"name": "LICENCE", "value": "AB-12-CD"},
+            {"name": "SIZE", "value": "1234567890"},
+            {"name": "FOCUS_LOG", "value": "info,lapin=off"}
         ], "x": "amqp://u:staple1@h", "clientSecret": "battery"}}));
-        let text = redactor.text("tried correct horse, staple1 and battery; information 123\n");
-        assert_eq!(text, "tried REDACTED, REDACTED and REDACTED; information 123\n");
+        let text = redactor.text("tried correct horse, staple1, stable, AB-12-CD and battery; information 123 1234567890 info,lapin=off\n");
+        let kept = "information 123 1234567890 info,lapin=off";
+        assert_eq!(text, format!("tried REDACTED, REDACTED, REDACTED, REDACTED and REDACTED; {kept}\n"));
     }
 
     #[test]
     fn logs_are_redacted_line_by_line() {
-        let log = "{\"level\":\"WARN\",\"fields\":{\"message\":\"amqp://u:hunter2@h\",\"token\":\"hunter2\",\"args\":[\"--password\",\"hunter2\"]}}\n\
+        let log = "2030-01-01T00:00:00.123456789Z {\"level\":\"WARN\",\"fields\":{\"message\":\"amqp://u:hunter2@h\",\"token\":\"hunter2\",\"args\":[\"--password\",\"hunter2\"],\
+                   \"tokens\":[\"hunter2\"],\"password\":{\"value\":\"hunter2\"}}}\n\
+                   2030-01-01T00:00:01Z plain password=hunter2\n{\"passwords\":[\"hunter2\"]}\n\
                    plain password=hunter2\n\n{broken json token: hunter2";
         let cleaned = Redactor::default().text(log);
         assert!(!cleaned.contains("hunter2"), "{cleaned}");
-        assert_eq!(cleaned.lines().count(), 4, "{cleaned}");
-        let first: Value = serde_json::from_str(cleaned.lines().next().unwrap()).unwrap();
+        assert_eq!(cleaned.lines().count(), 6, "{cleaned}");
+        let (time, first) = cleaned.lines().next().unwrap().split_once(' ').unwrap();
+        assert_eq!(time, "2030-01-01T00:00:00.123456789Z");
+        let first: Value = serde_json::from_str(first).unwrap();
         assert_eq!(first["level"], "WARN");
     }
 }

@@ -11,6 +11,8 @@ pub const REDACTED: &str = "REDACTED";
 /// Words in the name of something secret.
 const SECRET_WORDS: &str = "passw(?:or)?d|passwd|passphrase|pwd|secret|token|credential|authorization|api[-_]?key|\
      access[-_]?key|private[-_]?key|account[-_]?key|shared[-_]?key|signature|cookie|connection[-_]?string|dsn";
+/// Ends of such names that within a word mean something else (`passed`, `keyboard`, `signal`).
+const SECRET_ENDS: &str = r"pass(?:[\d_.\-][\w.\-]*)?|[_\-]key|\bsig";
 /// Ends of names that only say where a secret is, which is no secret.
 const PLACES: [&str; 8] = ["file", "path", "dir", "name", "namespace", "audience", "seconds", "ref"];
 
@@ -33,7 +35,7 @@ struct Patterns {
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns {
-    name: regex(&format!("(?i){SECRET_WORDS}")),
+    name: regex(&format!("(?i){SECRET_WORDS}|(?:{SECRET_ENDS})$")),
     private_key: regex(r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)"),
     // Up to the last @, for a password may have one unencoded; rather too much than too little.
     url: regex(r"([A-Za-z][A-Za-z0-9+.\-]*://)\S*@"),
@@ -45,9 +47,9 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns {
         r"\beyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}|\bxox[abprs]-[A-Za-z0-9\-]{10,}|\bhvs\.[A-Za-z0-9_\-]{20,}",
     ),
     pair: regex(&format!(
-        r#"(?i)([\w.\-]*(?:{SECRET_WORDS})[\w.\-]*)(\\?["']?\s*(?:=>|[:=])\s*)(\\"[^"]*\\"|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',;&}}\])]+)"#
+        r#"(?i)([\w.\-]*(?:(?:{SECRET_WORDS})[\w.\-]*|{SECRET_ENDS}))(\\?["']?\s*(?:=>|[:=])\s*)(\\"[^"]*\\"|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s"',;&}}\])]+)"#
     )),
-    flag: regex(&format!(r"(?i)(--?[\w\-]*(?:{SECRET_WORDS})[\w\-]*)(\s+)([^\s\-]\S*)")),
+    flag: regex(&format!(r"(?i)(--?[\w\-]*(?:(?:{SECRET_WORDS})[\w\-]*|{SECRET_ENDS}))(\s+)([^\s\-]\S*)")),
     url_password: regex(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/@]*:(\S+)@"),
 });
 
@@ -147,6 +149,15 @@ mod tests {
             "PASSWORD = hunter2",
             "db_password: hunter2,",
             "rabbitmq.default_pass_token => 'hunter2 hunter2'",
+            "default_pass = hunter2",
+            "DB_PASS=hunter2",
+            "PGPASS=hunter2 next",
+            "pass_2: hunter2",
+            r#"{"pass":"hunter2"}"#,
+            "encryption_key: hunter2",
+            "SIGNING_KEY=hunter2",
+            "--db-pass hunter2",
+            "https://x.example/c?sv=1&sig=hunter2",
             r#"password="hunter2 hunter2" next"#,
             r#"{"apiKey":"hunter2","x":1}"#,
             r#"{"message":"{\"password\":\"hunter2 hunter2\"}"}"#,
@@ -179,6 +190,8 @@ mod tests {
             "2030-01-01T00:00:00Z job 18-3 is Ready",
             r#"{"level":"INFO","fields":{"message":"listening","address":"0.0.0.0:8080"}}"#,
             "tokenExpirationSeconds: 3600",
+            "2 tests passed: 3 s; signal=9 keyboard=de topologyKey: zone",
+            r#"{"secretKeyRef":{"key":"url","name":"broker"}}"#,
         ] {
             assert_eq!(redact(line), line);
         }
@@ -198,6 +211,15 @@ mod tests {
             ("token-file", false),
             ("serviceAccountName", false),
             ("FOCUS_LOG", false),
+            ("default_pass", true),
+            ("dbPass", true),
+            ("PGPASSFILE", false),
+            ("passthrough", false),
+            ("signing_key", true),
+            ("key", false),
+            ("topologyKey", false),
+            ("sig", true),
+            ("signal", false),
         ] {
             assert_eq!(is_secret_name(name), secret, "{name}");
         }

@@ -74,19 +74,34 @@ impl Collector<'_> {
     /// Reads all of it.
     pub async fn collect(&self) -> Collected {
         let mut all = Collected::default();
-        let jobs = self.patient().list(&self.args.choice).await.map(|(jobs, _)| jobs);
-        let mut jobs = all.list("focusjobs", jobs);
+        let jobs = self.patient().list(&self.args.choice).await;
+        let more = jobs.as_ref().is_ok_and(|(_, more)| *more);
+        let mut jobs = all.list("focusjobs", jobs.map(|(jobs, _)| jobs));
+        if more {
+            all.notes.push(format!("focusjobs: there are more than these {}", jobs.len()));
+        }
         list::sort(&mut jobs);
         all.texts.push(("status.txt".to_owned(), self.status(&jobs)));
         let pools: Api<AnalyzerPool> = self.api();
-        all.list("analyzerpools", self.objects("AnalyzerPools", &pools, None).await);
+        let pools = all.list("analyzerpools", self.objects("AnalyzerPools", &pools, None).await);
+        if all.notes.is_empty() && jobs.is_empty() && pools.is_empty() {
+            all.notes.push(format!("FocusJobs and AnalyzerPools: there are none {}", self.place()));
+        }
         let events: Api<Event> = self.api();
         all.list("events", self.objects("Events", &events, None).await);
         let pods: Api<Pod> = self.api();
         let analyzers =
             all.list("analyzer-pods", self.objects("analyzers' pods", &pods, Some(JOB_LABEL)).await);
         let parts = self.parts().await;
+        let read = parts.is_ok();
         let parts = all.list("operator-and-server-pods", parts);
+        if read && parts.is_empty() {
+            all.notes.push(format!(
+                "logs and metrics of operator and server: no pod has the labels {}; name their namespace by \
+                 --operator-namespace",
+                parts_labels()
+            ));
+        }
         let versions = self.versions(&mut all.notes).await;
         all.objects.push(("versions.json".to_owned(), versions));
         self.logs_and_metrics(&mut all, &parts, &analyzers).await;
@@ -112,6 +127,15 @@ impl Collector<'_> {
         }
     }
 
+    /// Where objects are looked for, and what to say if that is the wrong place.
+    fn place(&self) -> String {
+        if self.args.choice.all_namespaces {
+            "in any namespace".to_owned()
+        } else {
+            format!("in namespace {}; name that of the jobs by -n, or all by -A", self.cluster.namespace)
+        }
+    }
+
     async fn objects<K>(&self, what: &str, api: &Api<K>, labels: Option<&str>) -> Result<Vec<K>, ReadError>
     where
         K: Clone + DeserializeOwned + Debug,
@@ -124,7 +148,7 @@ impl Collector<'_> {
     /// The pods of operator and server: in the namespace that was named, else anywhere, else where the jobs are.
     async fn parts(&self) -> Result<Vec<Pod>, ReadError> {
         let client = || self.cluster.client.clone();
-        let labels = format!("{COMPONENT_LABEL} in (operator, server),app.kubernetes.io/name=focus-operator");
+        let labels = parts_labels();
         let what = "pods of operator and server";
         if let Some(namespace) = &self.args.operator_namespace {
             return self.objects(what, &Api::namespaced(client(), namespace), Some(&labels)).await;
@@ -226,6 +250,11 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+/// Labels of the pods of operator and server, whatever the chart's `nameOverride` is.
+fn parts_labels() -> String {
+    format!("{COMPONENT_LABEL} in (operator, server),app.kubernetes.io/part-of=focus")
 }
 
 /// A text that a pod has.

@@ -79,16 +79,18 @@ impl Members {
     /// The replicas that are alive at `now`: name and address. The silence of another counts only for as long as the API
     /// server is known to have told of signs: when it goes away, the sign that was given first would lapse first.
     pub fn alive(&self, now: Instant) -> Alive {
-        let told_until = |sign: &Sign| match &self.own {
-            Some((own, at)) if *own != sign.name => now.min(*at + reach(sign)),
-            _ => now,
+        let lives = |heard: &&Heard| {
+            let until = match &self.own {
+                Some((own, told)) if *own != heard.sign.name => now.min(*told + reach(&heard.sign)),
+                _ => now,
+            };
+            !heard.doubted && until < heard.until()
         };
-        let good = |heard: &&Heard| !heard.doubted && told_until(&heard.sign) < heard.until();
-        let alive = self.heard.values().filter(good);
+        let alive = self.heard.values().filter(lives);
         alive.map(|heard| (heard.sign.name.clone(), heard.sign.address.clone())).collect()
     }
 
-    /// When the next of the signs that are good at `now` no longer is, unless its replica is heard again.
+    /// When the next of those who are alive at `now` may no longer be, unless it is heard again.
     pub fn next_lapse(&self, now: Instant) -> Option<Instant> {
         self.heard.values().filter(|heard| !heard.doubted).map(Heard::until).filter(|at| *at > now).min()
     }

@@ -1,6 +1,6 @@
 //! The metrics of authentication and TLS.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::telemetry::register;
 
@@ -52,15 +52,24 @@ impl Outcome {
     }
 }
 
-/// Counts changed files.
+/// Counts changed files, and tells whether those that are mounted are refused.
 #[derive(Clone)]
-pub struct Reloads(IntCounterVec);
+pub struct Reloads {
+    changes: IntCounterVec,
+    refused: IntGaugeVec,
+}
 
 impl Reloads {
     /// Counts one change of `source`.
     pub fn count(&self, source: Source, used: bool) {
         let outcome = if used { "used" } else { "refused" };
-        self.0.with_label_values(&[source.as_str(), outcome]).inc();
+        self.changes.with_label_values(&[source.as_str(), outcome]).inc();
+        self.stands(source, !used);
+    }
+
+    /// Tells whether what is mounted is `refused`, and others are in use.
+    pub fn stands(&self, source: Source, refused: bool) {
+        self.refused.with_label_values(&[source.as_str()]).set(i64::from(refused));
     }
 }
 
@@ -91,11 +100,24 @@ impl SecurityMetrics {
                 "Requests whose caller had to be known; unavailable: the API server did not say whose token it is.",
                 &["outcome"],
             )?,
-            reloads: Reloads(counters(
-                "focus_server_reloads_total",
-                "Times that mounted files had changed; refused: they could not be used, and the old ones stay.",
-                &["source", "outcome"],
-            )?),
+            reloads: Reloads {
+                changes: counters(
+                    "focus_server_reloads_total",
+                    "Times that mounted files had changed; refused: they could not be used, and the old ones stay.",
+                    &["source", "outcome"],
+                )?,
+                refused: register(
+                    registry,
+                    IntGaugeVec::new(
+                        Opts::new(
+                            "focus_server_reload_refused",
+                            "1 while the files that are mounted cannot be used, and older ones are in use: a process \
+                             that starts now would not start.",
+                        ),
+                        &["source"],
+                    )?,
+                )?,
+            },
             certificate_expiry: register(
                 registry,
                 IntGauge::new(
@@ -114,8 +136,9 @@ impl SecurityMetrics {
         Outcome::ALL.iter().for_each(|outcome| metrics.auth.with_label_values(&[outcome.as_str()]).inc_by(0));
         for source in [Source::Tls, Source::PeerTls, Source::Tokens] {
             for outcome in ["used", "refused"] {
-                metrics.reloads.0.with_label_values(&[source.as_str(), outcome]).inc_by(0);
+                metrics.reloads.changes.with_label_values(&[source.as_str(), outcome]).inc_by(0);
             }
+            metrics.reloads.stands(source, false);
         }
         Ok(metrics)
     }

@@ -116,6 +116,16 @@ pub struct Files<F> {
     pub reloads: Reloads,
 }
 
+/// What the looks before have seen.
+struct Seen {
+    /// The content of the last one that could be read.
+    known: Digest,
+    /// Whether it could not be used, so that another is in use.
+    refused: bool,
+    /// The last cause that was told.
+    told: String,
+}
+
 impl<F> Files<F> {
     /// What the files make now, and ever after until `stop`. New content that cannot be used leaves the old in place.
     ///
@@ -137,38 +147,49 @@ impl<F> Files<F> {
         Ok(receiver)
     }
 
-    async fn follow<T, E>(self, mut known: Digest, current: watch::Sender<Arc<T>>)
+    async fn follow<T, E>(self, known: Digest, current: watch::Sender<Arc<T>>)
     where
         E: std::error::Error,
         F: Fn(&Content) -> Result<T, E>,
     {
-        let mut told = String::new();
+        let mut seen = Seen { known, refused: false, told: String::new() };
         loop {
             tokio::time::sleep(PERIOD).await;
-            let outcome = match self.changed(known).await {
-                Ok(None) => {
-                    told.clear();
-                    continue;
-                }
-                Ok(Some(content)) => {
-                    known = content.digest();
-                    (self.make)(&content).map_err(|error| error.to_string())
-                }
-                // One cause is told once, however long it stays.
-                Err(error) if error.to_string() == told => continue,
-                Err(error) => Err(error.to_string()),
-            };
-            self.reloads.count(self.source, outcome.is_ok());
-            match outcome {
-                Ok(made) => {
-                    told.clear();
-                    current.send_replace(Arc::new(made));
-                    info!(source = self.source.as_str(), "the files have changed and are in use");
-                }
-                Err(error) => {
-                    warn!(source = self.source.as_str(), %error, "the changed files cannot be used: the old stay");
-                    told = error;
-                }
+            self.look(&mut seen, &current).await;
+        }
+    }
+
+    /// Looks once, and makes something of what has changed.
+    async fn look<T, E>(&self, seen: &mut Seen, current: &watch::Sender<Arc<T>>)
+    where
+        E: std::error::Error,
+        F: Fn(&Content) -> Result<T, E>,
+    {
+        let outcome = match self.changed(seen.known).await {
+            Ok(None) => {
+                seen.told.clear();
+                return self.reloads.stands(self.source, seen.refused);
+            }
+            Ok(Some(content)) => {
+                seen.known = content.digest();
+                let made = (self.make)(&content).map_err(|error| error.to_string());
+                seen.refused = made.is_err();
+                made
+            }
+            // One cause is told once, however long it stays.
+            Err(error) if error.to_string() == seen.told => return,
+            Err(error) => Err(error.to_string()),
+        };
+        self.reloads.count(self.source, outcome.is_ok());
+        match outcome {
+            Ok(made) => {
+                seen.told.clear();
+                current.send_replace(Arc::new(made));
+                info!(source = self.source.as_str(), "the files have changed and are in use");
+            }
+            Err(error) => {
+                warn!(source = self.source.as_str(), %error, "the changed files cannot be used: the old stay");
+                seen.told = error;
             }
         }
     }
@@ -181,5 +202,56 @@ impl<F> Files<F> {
         }
         tokio::time::sleep(SETTLED).await;
         Ok((Content::read(&self.paths).await? == content).then_some(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::metrics::SecurityMetrics;
+    use super::*;
+
+    #[tokio::test]
+    async fn refused_files_are_shown_for_as_long_as_they_are_there() {
+        let path = std::env::temp_dir().join(format!("reload-{:08x}", rand::random::<u32>()));
+        std::fs::write(&path, "1").unwrap();
+        let registry = prometheus::Registry::new();
+        let metrics = SecurityMetrics::new(&registry).unwrap();
+        let make = {
+            let path = path.clone();
+            move |content: &Content| String::from_utf8_lossy(content.of(&path)).parse::<u32>()
+        };
+        let files =
+            Files { source: Source::Tokens, paths: vec![path.clone()], make, reloads: metrics.reloads };
+        let known = Content::read(&files.paths).await.unwrap().digest();
+        let mut seen = Seen { known, refused: false, told: String::new() };
+        let (current, used) = watch::channel(Arc::new(1));
+        let refused = || {
+            let families = registry.gather();
+            let family =
+                families.iter().find(|family| family.name() == "focus_server_reload_refused").unwrap();
+            family.get_metric().iter().map(|one| one.get_gauge().get_value()).sum::<f64>()
+        };
+        for (text, in_use, expected) in [
+            (Some("2"), 2, 0.0),
+            (Some("x"), 2, 1.0),
+            (Some("x"), 2, 1.0),
+            (Some("3"), 3, 0.0),
+            (None, 3, 1.0),
+            (Some("3"), 3, 0.0),
+            (Some("y"), 3, 1.0),
+            (None, 3, 1.0),
+            (Some("y"), 3, 1.0),
+            (Some("3"), 3, 0.0),
+        ] {
+            match text {
+                Some(text) => std::fs::write(&path, text).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            files.look(&mut seen, &current).await;
+            assert_eq!((**used.borrow(), refused()), (in_use, expected), "{text:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -84,3 +84,46 @@ fn a_broker_that_does_not_confirm_the_queue_passes_its_deadline() {
     let late = plan(&written(ready_job(), lost.status), &observed, at(3610.0));
     assert_eq!(reason(&late, QUEUE_READY), ("False", "DeadlineExceeded"));
 }
+
+#[test]
+fn a_deadline_that_has_passed_stays_passed_until_a_consumer_comes() {
+    let mut late = all_there();
+    late.queue = queue(0, 0.5);
+    let never = written(job(), plan(&with_finalizer(job()), &late, at(31.0)).status);
+    let lost = written(ready_job(), plan(&ready_job(), &late, at(3600.0)).status);
+    let lost = written(lost.clone(), plan(&lost, &late, at(3631.0)).status);
+    let mut away = all_there();
+    away.broker = BrokerState::Disconnected("connection refused".into());
+    away.queue = QueueSeen::default();
+    let mut unseen = all_there();
+    unseen.queue = QueueSeen::default();
+    for (what, start) in [("never came", never), ("lost", lost)] {
+        assert!(is_overdue(&start), "{what}");
+        let metrics = crate::operator::metrics::Metrics::new().unwrap();
+        let mut job = start;
+        // The broker is away; it is back and has not been looked at; it is known that nobody is there.
+        let mut back = late.clone();
+        back.queue = queue(0, 3700.0);
+        for (observed, now) in [(&away, 3698.0), (&unseen, 3699.0), (&back, 3700.0), (&back, 3731.0)] {
+            let status = plan(&job, observed, at(now)).status;
+            metrics.observe_status(job.status.as_ref().unwrap(), &status);
+            job = written(job, status);
+            assert!(is_overdue(&job), "{what}, {now}");
+        }
+        let counted = ["focus_job_deadline_exceeded_total", "focus_job_consumers_lost_total"];
+        let families = metrics.registry.gather().into_iter();
+        let all: Vec<_> = families.filter(|family| counted.contains(&family.name())).collect();
+        let values =
+            all.iter().flat_map(|family| family.get_metric()).map(|one| one.get_counter().get_value());
+        let (number, sum) = (values.clone().count(), values.sum::<f64>());
+        assert!(number > 3, "{number} counters");
+        assert_eq!(sum, 0.0, "{what}: counted again");
+        back.queue = queue(1, 3700.0);
+        assert_eq!(reason(&plan(&job, &back, at(3732.0)), CONSUMER_READY), ("True", "Attached"), "{what}");
+    }
+}
+
+fn is_overdue(job: &FocusJob) -> bool {
+    let conditions = &job.status.as_ref().unwrap().conditions;
+    conditions::find(conditions, CONSUMER_READY).unwrap().reason == "DeadlineExceeded"
+}
