@@ -292,7 +292,7 @@ fn lines_may_come(end: &Awaited) -> bool {
 /// cancelled; `task` feeds it.
 async fn drain(job: Arc<Job>, end: Awaited, task: CancellationToken, by: CancellationToken) {
     let _ = by.run_until_cancelled(tokio::time::timeout(DRAIN, job.drained())).await;
-    info!(job = job.name, reason = end.reason, "the consumer is taken away");
+    job.log.in_scope(|| info!(reason = end.reason, "the consumer is taken away"));
     task.cancel();
     job.set_stage(Stage::Ended(end), &by);
     if !by.is_cancelled() {
