@@ -51,7 +51,7 @@ async fn jobs_without_consumer_or_image_are_told_of() {
 async fn views_that_all_fail_page() {
     in_world("failing", |world| async move {
         let mut source = synthetic();
-        source["uri"] = json!("file:///no-such-folder/");
+        source["uri"] = json!("file:///no-such-file.h5");
         pool(&world, "default", source, &image()).await;
         let process = world.operator().await;
         let prometheus = prometheus(&[operator(&world, &process)]).await;

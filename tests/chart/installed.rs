@@ -158,11 +158,16 @@ async fn has_no_token(world: &World, pod: &Pod) {
     assert!(!seen.contains("token"), "{seen}");
 }
 
+/// What replaces the pods of operator and server.
+fn note() -> Value {
+    let upgraded = json!({"podAnnotations": {"upgraded": "yes"}});
+    json!({"operator": upgraded, "server": upgraded})
+}
+
 async fn survives_an_upgrade(world: &World, release: &Release, before: &FocusJob, pod: &Pod) {
-    let note = json!({"operator": {"podAnnotations": {"upgraded": "yes"}}, "server": {"podAnnotations": {"upgraded": "yes"}}});
     let reader = Reader::start(&front(world).await, "view");
     reader.until_newer_than(Timestamp::now()).await;
-    release.upgrade(&with(note));
+    release.upgrade(&with(note()));
     reader.until_newer_than(Timestamp::now()).await;
     reader.stop().await;
     let after = world.until_condition("view", READY, true).await;
@@ -180,7 +185,9 @@ async fn a_rollback_brings_the_pool_back(world: &World, release: &Release) {
     let pools: Api<AnalyzerPool> = Api::namespaced(world.client.clone(), &world.namespace);
     let spec = || async { pools.get("default").await.unwrap().spec };
     let before = spec().await;
-    release.upgrade(&with(json!({"pool": {"args": ["no-such-role"], "image": {"tag": "broken"}}})));
+    let mut changes = note();
+    changes["pool"] = json!({"args": ["no-such-role"], "image": {"tag": "broken"}});
+    release.upgrade(&with(changes));
     let (broken, image) = (json!(spec().await).to_string(), ":broken");
     assert!(broken.contains("no-such-role") && broken.contains(image), "{broken}");
     release.roll_back();
