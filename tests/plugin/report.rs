@@ -25,7 +25,9 @@ pub async fn planted_pool(world: &World) {
     let more = json!([
         {"name": "RUST_BACKTRACE", "value": "1"},
         {"name": "DATABASE", "value": format!("mongodb://user:{PLANTED}@database:27017/")},
-        {"name": "API_TOKEN", "value": PLANTED}
+        {"name": "API_TOKEN", "value": PLANTED},
+        {"name": "DB_PASS", "value": PLANTED},
+        {"name": "UNSUSPECTED", "value": PLANTED}
     ]);
     let env = spec.containers[0].env.get_or_insert_default();
     env.extend(serde_json::from_value::<Vec<_>>(more).unwrap());

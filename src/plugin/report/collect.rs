@@ -312,6 +312,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_operator_is_found_whatever_the_chart_is_called() {
+        let rendered = include_str!("../../../tests/chart/golden/small.yaml");
+        let deployment =
+            rendered.split("\n---\n").find(|document| document.contains("kind: Deployment")).unwrap();
+        let (_, pod) = deployment.split_once("\n  template:\n").unwrap();
+        let labels = parts_labels();
+        let (_, wanted) = labels.rsplit_once(',').unwrap();
+        for line in [wanted.replace('=', ": "), format!("{COMPONENT_LABEL}: operator")] {
+            assert!(pod.contains(&format!("        {line}\n")), "{line} is not among the labels of\n{pod}");
+        }
+        assert!(pod.contains("app.kubernetes.io/name: views"), "{pod}");
+    }
+
+    #[test]
     fn each_container_s_logs_and_the_metrics_of_the_likeliest_port() {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"namespace": "focus", "name": "server-0"},
