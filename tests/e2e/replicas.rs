@@ -1,6 +1,8 @@
 //! Several replicas of the Focus Server: any answers anything, one takes over from another, windows stay unique.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use focus_operator::api::conditions::{self, CONSUMER_READY, FINISHED, READY};
@@ -22,6 +24,26 @@ use crate::common::{World, condition, in_world, until};
 const TAKEOVER: Duration = Duration::from_secs(5);
 /// Longest gap when it is frozen: the broker gives it up after up to three heartbeats of 2 s, and is asked each second.
 const TAKEOVER_FROM_FROZEN: Duration = Duration::from_secs(8);
+
+/// One of three takeovers must be within `longest`: a busy machine may hold up any of them, but not what is too slow by
+/// its own making. `takeover` gives the time that it took in a world of its own.
+async fn one_is_within<F: Future<Output = Duration>>(
+    longest: Duration,
+    name: &str,
+    takeover: impl Fn(Rc<World>) -> F,
+) {
+    let mut all = Vec::new();
+    while all.len() < 3 {
+        let taken = Cell::new(Duration::MAX);
+        in_world(name, |world| async { taken.set(takeover(world).await) }).await;
+        println!("{name}: taken over after {:?}", taken.get());
+        if taken.get() < longest {
+            return;
+        }
+        all.push(taken.get());
+    }
+    panic!("{name}: three takeovers, and none within {longest:?}: {all:?}");
+}
 
 /// How long a window is kept for a job that is not made.
 const CLAIM: Duration = Duration::from_secs(60);
@@ -62,7 +84,7 @@ async fn rows(server: &Process, id: &str) -> Value {
 
 #[tokio::test]
 async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
-    in_world("replicas", |world| async move {
+    one_is_within(TAKEOVER, "replicas", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
         let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
@@ -83,13 +105,11 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
         let ((metadata, taken), lost) =
             tokio::join!(metadata, world.until_condition(&id, CONSUMER_READY, false));
         assert_eq!(metadata.status(), StatusCode::OK);
-        assert!(taken < TAKEOVER, "taken over for a client after {taken:?}");
         assert_eq!(condition(&lost, CONSUMER_READY).unwrap().1, "ConsumerLost");
         let after = world.until_condition(&id, READY, true).await;
         let list = &after.status.as_ref().unwrap().conditions;
         let back = conditions::find(list, CONSUMER_READY).unwrap().last_transition_time.0;
-        let taken = back.duration_since(clock).as_secs_f64();
-        assert!(taken < TAKEOVER.as_secs_f64(), "by the job's conditions taken over after {taken} s");
+        let in_conditions = back.duration_since(clock).unsigned_abs();
         assert_eq!(
             after.status.unwrap().timeline,
             before.status.unwrap().timeline,
@@ -100,13 +120,15 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
             (world.job(&id).await.annotations()[names::SERVER] == "second").then_some(())
         })
         .await;
+        // For the client, and by the job's conditions.
+        taken.max(in_conditions)
     })
     .await;
 }
 
 #[tokio::test]
 async fn another_takes_over_from_one_that_is_frozen_once_the_broker_gives_it_up() {
-    in_world("frozen", |world| async move {
+    one_is_within(TAKEOVER_FROM_FROZEN, "frozen", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
         let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
@@ -121,9 +143,9 @@ async fn another_takes_over_from_one_that_is_frozen_once_the_broker_gives_it_up(
         })
         .await;
         let taken = frozen.elapsed();
-        assert!(taken < TAKEOVER_FROM_FROZEN, "taken over after {taken:?}");
         rows(&second, &id).await;
         world.until_condition(&id, READY, true).await;
+        taken
     })
     .await;
 }

@@ -18,6 +18,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
+use tower::Service;
 
 use super::codec::Payload;
 use super::{grpc, open};
@@ -55,11 +56,13 @@ pub async fn grpc(
 ) -> Result<Relay, Option<Status>> {
     let place = open::place(&server).map_err(|refusal| Some(refusal.into()))?;
     let mut owner = Owner::new(Arc::clone(&server), job, address);
-    let endpoint = Endpoint::from_shared(owner.address().to_owned())
-        .map_err(|error| owner.gone(&error))?
+    let address: Uri = owner.address().parse().map_err(|error| owner.gone(&error))?;
+    let endpoint = Endpoint::from(without_tls(&address).ok_or_else(|| owner.gone(&"it has no address"))?)
         .initial_stream_window_size(AHEAD)
         .initial_connection_window_size(AHEAD);
-    let channel = endpoint.connect_with_connector(server.dialer.clone()).await;
+    let dialer = server.dialer.clone();
+    let dial = tower::service_fn(move |_| dialer.clone().call(address.clone()));
+    let channel = endpoint.connect_with_connector(dial).await;
     let channel = channel.map_err(|error| owner.gone(&error))?;
     let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
     client.ready().await.map_err(|error| owner.gone(&error))?;
@@ -76,6 +79,11 @@ pub async fn grpc(
         Err(status) if is_gone(&status) => Err(owner.gone(&status)),
         Err(status) => Err(Some(status)),
     }
+}
+
+/// The address as tonic is told it: over an `https` one it would want to speak TLS itself, on top of the dialer's.
+fn without_tls(address: &Uri) -> Option<Uri> {
+    Uri::builder().scheme("http").authority(address.authority()?.clone()).path_and_query("/").build().ok()
 }
 
 /// What a reader says, as it is said to another replica.
