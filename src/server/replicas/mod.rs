@@ -4,6 +4,7 @@
 //! both take a job's lines.
 
 pub mod dial;
+mod ended;
 mod leases;
 pub mod members;
 pub mod windows;

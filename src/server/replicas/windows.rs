@@ -1,14 +1,16 @@
 //! Windows among several replicas: a Lease for each, held by the job that has it. Whoever writes the Lease first
 //! has the window; the resourceVersion keeps a second one out.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, ResourceExt};
 
+use super::ended::Ended;
 use super::pod;
 use crate::api::FocusJob;
 use crate::server::cluster::{Cluster, ClusterError, call};
@@ -24,13 +26,26 @@ pub struct WindowLeases {
     leases: Api<Lease>,
     jobs: Api<FocusJob>,
     pod: Option<OwnerReference>,
+    /// What tells a job that is gone from one that is being made.
+    ended: Arc<Ended>,
 }
 
 impl WindowLeases {
     /// The Leases in the namespace of `cluster`.
     pub fn new(cluster: &Cluster) -> Self {
         let leases = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        Self { leases, jobs: cluster.jobs.clone(), pod: pod(&cluster.namespace) }
+        let ended = Arc::new(Ended::new(MAKING));
+        Self { leases, jobs: cluster.jobs.clone(), pod: pod(&cluster.namespace), ended }
+    }
+
+    /// The watch tells of `job`.
+    pub fn saw(&self, job: &FocusJob) {
+        self.ended.there(&job.name_any());
+    }
+
+    /// The watch tells that `job` has been deleted: its window is free at once.
+    pub fn gone(&self, job: &FocusJob) {
+        self.ended.gone(&job.name_any(), Instant::now());
     }
 
     /// Claims `window` for `job`; false when another job has it.
@@ -79,7 +94,7 @@ impl WindowLeases {
 
     /// Whether the job that holds `lease` is live, or is still being made.
     async fn is_taken(&self, lease: &Lease) -> Result<bool, ClusterError> {
-        let Some(holder) = holder(lease) else { return Ok(false) };
+        let Some(holder) = holder(lease).filter(|job| !self.ended.has(job)) else { return Ok(false) };
         let job = call("reading the job that has a window", self.jobs.get_opt(holder)).await?;
         let claimed = lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|at| at.0);
         Ok(is_taken(job.as_ref(), claimed, Timestamp::now()))
@@ -135,6 +150,26 @@ mod tests {
             WindowLeases::new(&cluster).release(5, "5-1").await.expect("an answer");
             assert_eq!(*told.lock().expect("no panic"), calls, "{holder:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_window_of_a_job_that_was_seen_to_go_is_free_at_once() {
+        let (cluster, told) = fake(|call, _| {
+            let claimed = MicroTime(Timestamp::now());
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "focus-window-5", "resourceVersion": "7"},
+                "spec": {"holderIdentity": "5-1", "acquireTime": claimed}
+            });
+            Some(if call.ends_with("focus-window-5") { (200, lease) } else { (404, Value::Null) })
+        });
+        let windows = WindowLeases::new(&cluster);
+        assert!(!windows.claim(5, "5-2").await.expect("an answer"), "it may be in the making");
+        windows.gone(&FocusJob::new("5-1", spec(8)));
+        assert!(windows.claim(5, "5-2").await.expect("an answer"));
+        windows.saw(&FocusJob::new("5-1", spec(8)));
+        assert!(!windows.claim(5, "5-2").await.expect("an answer"), "there again");
+        assert_eq!(told.lock().expect("no panic").last().map(String::as_str), Some("GET focusjobs/5-1"));
     }
 
     #[test]

@@ -168,15 +168,17 @@ impl JobStore {
 
     /// The watch tells of `job`.
     pub fn saw(&self, job: &FocusJob) {
-        if let Self::MongoDb(store) = self {
-            store.records.saw(job);
+        match self {
+            Self::Kubernetes(leases) => leases.iter().for_each(|leases| leases.saw(job)),
+            Self::MongoDb(store) => store.records.saw(job),
         }
     }
 
     /// The watch tells that `job` has been deleted.
     pub fn gone(&self, job: &FocusJob) {
-        if let Self::MongoDb(store) = self {
-            store.records.gone(job);
+        match self {
+            Self::Kubernetes(leases) => leases.iter().for_each(|leases| leases.gone(job)),
+            Self::MongoDb(store) => store.records.gone(job),
         }
     }
 
