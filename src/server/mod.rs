@@ -8,6 +8,7 @@ pub mod answer;
 mod answer_room;
 mod args;
 mod budget;
+mod cache;
 pub mod cluster;
 mod configure;
 mod consumer;

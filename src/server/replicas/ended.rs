@@ -1,61 +1,39 @@
 //! Jobs whose end the watch has told of, for as long as their windows could be taken for those of jobs in the making.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::server::cache::Cache;
 
 /// As many are remembered at most: one that is forgotten is waited for, as one that is being made is.
 const MOST: usize = 16_384;
 
 /// The names of jobs that are gone.
-#[derive(Debug)]
-pub struct Ended {
-    kept: Duration,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    names: HashSet<String>,
-    /// The same, the oldest first.
-    since: VecDeque<(Instant, String)>,
-}
+pub struct Ended(Mutex<Cache<String, ()>>);
 
 impl Ended {
     /// Remembers each for so long.
     pub fn new(kept: Duration) -> Self {
-        Self { kept, state: Mutex::default() }
+        Self(Mutex::new(Cache::new(MOST, kept)))
     }
 
     /// The job called `name` is gone, as is told at `now`.
     pub fn gone(&self, name: &str, now: Instant) {
-        let mut state = self.state();
-        let old = |(at, _): &(Instant, String)| now.saturating_duration_since(*at) >= self.kept;
-        while state.since.front().is_some_and(old) || state.since.len() >= MOST {
-            if let Some((_, name)) = state.since.pop_front() {
-                state.names.remove(&name);
-            }
-        }
-        if state.names.insert(name.to_owned()) {
-            state.since.push_back((now, name.to_owned()));
-        }
+        self.names().put(name.to_owned(), (), now);
     }
 
     /// A job called `name` is there.
     pub fn there(&self, name: &str) {
-        let mut state = self.state();
-        if state.names.remove(name) {
-            state.since.retain(|(_, known)| known != name);
-        }
+        self.names().remove(name);
     }
 
-    /// Whether the job called `name` is known to be gone.
-    pub fn has(&self, name: &str) -> bool {
-        self.state().names.contains(name)
+    /// Whether the job called `name` is known to be gone at `now`.
+    pub fn has(&self, name: &str, now: Instant) -> bool {
+        self.names().get(name, now).is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn names(&self) -> MutexGuard<'_, Cache<String, ()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,22 +48,24 @@ mod tests {
         let ended = Ended::new(Duration::from_secs(60));
         ended.gone("a", start);
         ended.gone("b", after(30));
-        assert!(ended.has("a") && ended.has("b") && !ended.has("c"));
+        assert!(ended.has("a", after(30)) && ended.has("b", after(30)) && !ended.has("c", after(30)));
         ended.there("b");
-        assert!(!ended.has("b"), "a new job of the name");
+        assert!(!ended.has("b", after(30)), "a new job of the name");
         ended.gone("b", after(40));
         ended.gone("c", after(60));
-        assert!(!ended.has("a") && ended.has("b") && ended.has("c"));
+        assert!(!ended.has("a", after(60)) && ended.has("b", after(60)) && ended.has("c", after(60)));
     }
 
     #[test]
     fn so_many_and_no_more_are_remembered() {
         let ended = Ended::new(Duration::from_secs(60));
-        let now = Instant::now();
+        let start = Instant::now();
+        let after = |i: usize| start + Duration::from_millis(u64::try_from(i).expect("small"));
         for i in 0..MOST + 5 {
-            ended.gone(&i.to_string(), now);
+            ended.gone(&i.to_string(), after(i));
         }
-        assert!(!ended.has("4") && ended.has("5") && ended.has(&(MOST + 4).to_string()));
-        assert_eq!(ended.state().since.len(), MOST);
+        let has = |i: usize| ended.has(&i.to_string(), after(MOST + 5));
+        assert!(!has(4) && has(5) && has(MOST + 4));
+        assert_eq!((0..MOST + 5).filter(|i| has(*i)).count(), MOST);
     }
 }

@@ -138,13 +138,11 @@ struct Hearing<'a> {
     members: Members,
     /// The newest version of the Lease that was read; None: the next is taken whatever its version.
     version: Option<u64>,
-    /// When the last sign was given that was answered; None: none was yet.
-    answered: Option<Instant>,
 }
 
 impl<'a> Hearing<'a> {
     fn new(own: &'a str) -> Self {
-        Self { own, members: Members::default(), version: None, answered: None }
+        Self { own, members: Members::default(), version: None }
     }
 
     /// Takes in that this replica's `sign`, given at `asked`, was taken, with the Lease as it then was: the answer tells
@@ -152,13 +150,12 @@ impl<'a> Hearing<'a> {
     fn answered(&mut self, sign: Sign, asked: Instant, lease: &Lease) {
         self.members.heard_own(sign, asked);
         self.lease(lease);
-        self.answered = Some(asked);
     }
 
     /// Who is alive. Only an API server that answers proves that somebody is silent: the moment that counts is that of
     /// the last answer, so that one which is away leaves all as it was, whoever's sign lapses first.
     fn alive(&self) -> Alive {
-        self.answered.map(|at| self.members.alive(at)).unwrap_or_default()
+        self.members.told_at().map(|at| self.members.alive(at)).unwrap_or_default()
     }
 
     /// Takes in what the watch tells.

@@ -66,6 +66,11 @@ impl Members {
         self.heard(sign, now, |_| false);
     }
 
+    /// When this replica's last sign was asked for that the API server took; None: none was yet.
+    pub fn told_at(&self) -> Option<Instant> {
+        self.own
+    }
+
     /// Replicas that are not `told` of have taken their leave.
     pub fn only(&mut self, told: impl Fn(&str) -> bool) {
         self.heard.retain(|name, _| told(name));

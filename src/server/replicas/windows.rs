@@ -94,7 +94,9 @@ impl WindowLeases {
 
     /// Whether the job that holds `lease` is live, or is still being made.
     async fn is_taken(&self, lease: &Lease) -> Result<bool, ClusterError> {
-        let Some(holder) = holder(lease).filter(|job| !self.ended.has(job)) else { return Ok(false) };
+        let Some(holder) = holder(lease).filter(|job| !self.ended.has(job, Instant::now())) else {
+            return Ok(false);
+        };
         let job = call("reading the job that has a window", self.jobs.get_opt(holder)).await?;
         let claimed = lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|at| at.0);
         Ok(is_taken(job.as_ref(), claimed, Timestamp::now()))

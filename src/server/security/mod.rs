@@ -3,7 +3,6 @@
 //! `caller`, `tokens`, `cache`, `quota`, `tls` and `peers` are pure.
 
 mod args;
-mod cache;
 pub mod caller;
 mod connection;
 mod digest;

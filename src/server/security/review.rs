@@ -7,8 +7,8 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenRe
 use kube::api::{Api, PostParams};
 use tokio::sync::Semaphore;
 
-use super::cache::Cache;
 use super::digest::{Digest, sha256};
+use crate::server::cache::Cache;
 
 /// Longest wait for the API server's word.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! What is remembered for a while. Pure: the time is given.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
@@ -11,14 +12,17 @@ pub struct Cache<K, V> {
     entries: HashMap<K, (V, Instant)>,
 }
 
-impl<K: Hash + Eq + Copy, V> Cache<K, V> {
+impl<K: Hash + Eq + Clone, V> Cache<K, V> {
     /// Remembers at most `most` entries, each for `life`.
     pub fn new(most: usize, life: Duration) -> Self {
         Self { most, life, entries: HashMap::new() }
     }
 
     /// What was put under `key` and is not forgotten at `now`.
-    pub fn get(&self, key: &K, now: Instant) -> Option<&V> {
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q, now: Instant) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         let (value, put) = self.entries.get(key)?;
         (now.saturating_duration_since(*put) < self.life).then_some(value)
     }
@@ -31,11 +35,20 @@ impl<K: Hash + Eq + Copy, V> Cache<K, V> {
         }
         if self.entries.len() >= self.most
             && !self.entries.contains_key(&key)
-            && let Some(oldest) = self.entries.iter().min_by_key(|(_, (_, put))| *put).map(|(key, _)| *key)
+            && let Some(oldest) =
+                self.entries.iter().min_by_key(|(_, (_, put))| *put).map(|(key, _)| key.clone())
         {
             self.entries.remove(&oldest);
         }
         self.entries.insert(key, (value, now));
+    }
+
+    /// Forgets what was put under `key`.
+    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        self.entries.remove(key);
     }
 }
 
