@@ -6,7 +6,7 @@ use focus_operator::api::conditions::{self, CONSUMER_READY, FINISHED};
 use focus_operator::api::names;
 use kube::ResourceExt;
 
-use super::replicas::{replica, until_they_know_each_other};
+use super::replicas::two_replicas;
 use super::server::get;
 use crate::common::objects::{idle_pool, job};
 use crate::common::{in_world, until};
@@ -19,8 +19,7 @@ async fn a_job_ends_when_nobody_has_read_it_and_a_replica_that_takes_over_counts
     in_world("idle", |world| async move {
         idle_pool(&world).await;
         let _operator = world.operator().await;
-        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
-        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let (first, second) = two_replicas(&world, &[]).await;
         let mut view = job("read", serde_json::json!({"idleTimeoutSeconds": IDLE}));
         view.annotations_mut().insert(names::SERVER.to_owned(), "first".to_owned());
         world.create(view).await;

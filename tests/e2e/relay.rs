@@ -5,7 +5,7 @@ use focus_operator::wire::frame::Kind;
 use kube::api::{DeleteParams, Patch};
 use serde_json::{Value, json};
 
-use super::replicas::{replica_in, until_they_know_each_other};
+use super::replicas::two_replicas;
 use super::streams::{
     analyzer, eight_channels, grpc, job_id, line, silent_pool, sum_of, the_slow_loses_alone, websocket,
 };
@@ -22,8 +22,7 @@ async fn two(world: &World) -> (Process, Process, String, TestAnalyzer) {
 
 async fn two_in(world: &World, env: &[(&str, &str)]) -> (Process, Process, String, TestAnalyzer) {
     silent_pool(world).await;
-    let (first, second) = (replica_in(world, "first", env).await, replica_in(world, "second", env).await);
-    until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+    let (first, second) = two_replicas(world, env).await;
     let id = job_id(&first, &eight_channels()).await;
     let analyzer = analyzer(world, &id).await;
     (first, second, id, analyzer)

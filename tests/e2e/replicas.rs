@@ -49,18 +49,33 @@ async fn one_is_within<F: Future<Output = Duration>>(
 const CLAIM: Duration = Duration::from_secs(60);
 
 /// A replica that tells the others where it is.
-pub async fn replica(world: &World, name: &str) -> Process {
+async fn replica(world: &World, name: &str) -> Process {
     replica_in(world, name, &[]).await
 }
 
 /// The same, with more in its environment.
-pub async fn replica_in(world: &World, name: &str, env: &[(&str, &str)]) -> Process {
+async fn replica_in(world: &World, name: &str, env: &[(&str, &str)]) -> Process {
     let peer = ["--peer-listen", "127.0.0.1:{peer_port}", "--peer-host", "127.0.0.1", "--replica", name];
     world.server_in(&peer, env).await
 }
 
+/// The replicas called "first" and "second", with `env`, once they have heard of each other.
+pub async fn two_replicas(world: &World, env: &[(&str, &str)]) -> (Process, Process) {
+    let (first, second) = (replica_in(world, "first", env).await, replica_in(world, "second", env).await);
+    until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+    (first, second)
+}
+
+/// Waits until the job `id` is bound to the replica called `name`.
+async fn until_bound_to(world: &World, id: &str, name: &str) {
+    until("the job is bound to the other replica", || async {
+        (world.job(id).await.annotations()[names::SERVER] == name).then_some(())
+    })
+    .await;
+}
+
 /// Waits until the `replicas` called `names` have heard of each other: a job of each is answered by the other.
-pub async fn until_they_know_each_other(replicas: &[&Process], names: &[&str]) {
+async fn until_they_know_each_other(replicas: &[&Process], names: &[&str]) {
     for replica in replicas {
         replica.until_replicas(names).await;
     }
@@ -87,8 +102,7 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
     one_is_within(TAKEOVER, "replicas", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
-        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let (first, second) = two_replicas(&world, &[]).await;
 
         let id = configured(&first).await;
         let before = world.until_condition(&id, READY, true).await;
@@ -116,10 +130,7 @@ async fn any_replica_answers_and_another_takes_over_from_one_that_dies() {
             "a milestone was rewritten"
         );
         rows(&second, &id).await;
-        until("the job is bound to the other replica", || async {
-            (world.job(&id).await.annotations()[names::SERVER] == "second").then_some(())
-        })
-        .await;
+        until_bound_to(&world, &id, "second").await;
         // For the client, and by the job's conditions.
         taken.max(in_conditions)
     })
@@ -131,17 +142,13 @@ async fn another_takes_over_from_one_that_is_frozen_once_the_broker_gives_it_up(
     one_is_within(TAKEOVER_FROM_FROZEN, "frozen", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
-        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let (first, second) = two_replicas(&world, &[]).await;
         let id = configured(&first).await;
         world.until_condition(&id, READY, true).await;
         let frozen = Instant::now();
         first.freeze();
         // It binds the job to itself when the broker has given it the consumer.
-        until("the job is bound to the other replica", || async {
-            (world.job(&id).await.annotations()[names::SERVER] == "second").then_some(())
-        })
-        .await;
+        until_bound_to(&world, &id, "second").await;
         let taken = frozen.elapsed();
         rows(&second, &id).await;
         world.until_condition(&id, READY, true).await;
@@ -228,8 +235,7 @@ async fn windows_stay_unique_among_replicas() {
     in_world("windows", |world| async move {
         // No operator: the jobs are only objects.
         default_pool(&world).await;
-        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
-        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let (first, second) = two_replicas(&world, &[]).await;
         let asked = (0..20).map(|i| configured(if i % 2 == 0 { &first } else { &second }));
         let ids = join_all(asked).await;
         let windows: BTreeSet<&str> = ids.iter().map(|id| id.split('-').next().unwrap()).collect();
@@ -278,8 +284,7 @@ async fn reads_through_another_replica_do_not_wait_for_one_that_has_frozen() {
     in_world("frozen", |world| async move {
         default_pool(&world).await;
         let _operator = world.operator().await;
-        let (first, second) = (replica(&world, "first").await, replica(&world, "second").await);
-        until_they_know_each_other(&[&first, &second], &["first", "second"]).await;
+        let (first, second) = two_replicas(&world, &[]).await;
         let id = configured(&first).await;
         // The connection between them is kept, and used again.
         rows(&second, &id).await;

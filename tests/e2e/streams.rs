@@ -93,6 +93,14 @@ pub async fn analyzer(world: &World, id: &str) -> TestAnalyzer {
     analyzer
 }
 
+/// A server, a view by it, and the view's analyzer.
+async fn view_of_eight_channels(world: &World) -> (Process, String, TestAnalyzer) {
+    let server = world.server().await;
+    let id = job_id(&server, &eight_channels()).await;
+    let analyzer = analyzer(world, &id).await;
+    (server, id, analyzer)
+}
+
 /// Line `index`: each intensity is its channel.
 pub fn line(index: u64) -> Line {
     let intensities = (1..=CHANNELS).flat_map(|c| [c as u8; PER_CHANNEL]).collect();
@@ -154,9 +162,7 @@ async fn a_slow_reader_loses_the_oldest_and_is_told_while_another_gets_all() {
     in_world("slow", |world| async move {
         silent_pool(&world).await;
         let _operator = world.operator().await;
-        let server = world.server().await;
-        let id = job_id(&server, &eight_channels()).await;
-        let analyzer = analyzer(&world, &id).await;
+        let (server, id, analyzer) = view_of_eight_channels(&world).await;
         let python = Python::new();
         let (header, slow) = python.start("grpc_client.py", &[&grpc(&server), "slow", &id]).says().await;
         assert_eq!((&header["channels"], &header["shape"]), (&json!([1, 3]), &json!([3, 513, 0])));
@@ -173,9 +179,7 @@ async fn the_last_lines_of_a_completed_job_are_given_before_its_end() {
     in_world("last", |world| async move {
         silent_pool(&world).await;
         let _operator = world.operator().await;
-        let server = world.server().await;
-        let id = job_id(&server, &eight_channels()).await;
-        let analyzer = analyzer(&world, &id).await;
+        let (server, id, analyzer) = view_of_eight_channels(&world).await;
         let python = Python::new();
         let (_, lines) = python.start("websocket_client.py", &[&websocket(&server, &id)]).says().await;
         let end = json!({"reason": "Completed", "message": "the end", "failed": false}).to_string();
