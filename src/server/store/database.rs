@@ -17,11 +17,16 @@ use super::history::{Query, Sort};
 use super::indexes;
 use super::metrics::{Operation, StoreMetrics};
 use super::snapshot::Snapshot;
+use super::updates::{self, Standing, Update};
 
 /// Longest wait for one answer, where no request waits for it.
 const CALL: Duration = Duration::from_secs(5);
 /// Longest search for a server that can be written to.
 const SELECTION: Duration = Duration::from_secs(2);
+/// How often a record is read again because another replica has changed it in between.
+const READINGS: usize = 3;
+/// What a write does, in an error.
+const WRITING: &str = "writing the job's record";
 /// Most records that a sweep reads at once.
 pub const PAGE: usize = 500;
 
@@ -119,38 +124,58 @@ impl Database {
             .map(drop)
     }
 
-    /// Takes `snapshot` into its record. What is older than the record, or comes after its end, changes nothing.
+    /// Takes `changes` of one job, the oldest first, into its record. What is older than the record, or comes after its
+    /// end, changes nothing.
     ///
     /// # Errors
     /// When it is not known to be written.
-    pub async fn write(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        if self.update(document::new_state(snapshot, self.kept)).await?
-            || self.update(document::same_state(snapshot, self.kept)).await?
-        {
+    pub async fn write(&self, changes: &[Snapshot]) -> Result<(), StoreError> {
+        let Some((before, last)) = updates::until_end(changes) else { return Ok(()) };
+        if self.update(updates::expected(before, last, self.kept)).await? {
             return Ok(());
         }
-        let mut record = document::found(snapshot, self.kept);
+        for _ in 0..READINGS {
+            let Some(standing) = self.standing(&last.id).await? else {
+                match self.insert(document::found(before, last, self.kept)).await {
+                    // Another was faster.
+                    Err(StoreError::IdTaken) => continue,
+                    outcome => return outcome,
+                }
+            };
+            let missing = updates::missing(&standing, before, last, self.kept);
+            let Some(update) = missing else { return Ok(()) };
+            if self.update(update).await? {
+                return Ok(());
+            }
+        }
+        let changing = format!("it was changed by others each of the {READINGS} times that it was read");
+        Err(StoreError::Unavailable(WRITING, changing))
+    }
+
+    /// What stands in the record `id`, if there is one.
+    async fn standing(&self, id: &str) -> Result<Option<Standing>, StoreError> {
+        let jobs = self.jobs()?;
+        let found = jobs.find_one(doc! { "_id": id }).projection(Standing::fields()).into_future();
+        let record = self.call(Operation::Write, "reading the job's record", CALL, found).await?;
+        Ok(record.as_ref().map(Standing::of))
+    }
+
+    /// Inserts the record of a job that was found. It must not be lost because another job holds its window.
+    async fn insert(&self, mut record: Document) -> Result<(), StoreError> {
+        let jobs = self.jobs()?;
         loop {
-            match self.insert(&record).await {
-                // The record is newer than this, or closed.
-                Err(StoreError::IdTaken) => return Ok(()),
-                // It must not be lost because another holds its window.
+            let inserted = jobs.insert_one(&record).into_future();
+            match self.call(Operation::Write, WRITING, CALL, inserted).await {
                 Err(StoreError::WindowTaken) if record.remove("window").is_some() => {}
-                outcome => return outcome,
+                outcome => return outcome.map(drop),
             }
         }
     }
 
-    async fn insert(&self, record: &Document) -> Result<(), StoreError> {
-        let jobs = self.jobs()?;
-        let inserted = jobs.insert_one(record).into_future();
-        self.call(Operation::Write, "writing the job's record", CALL, inserted).await.map(drop)
-    }
-
-    async fn update(&self, (filter, update): (Document, Document)) -> Result<bool, StoreError> {
+    async fn update(&self, (filter, update): Update) -> Result<bool, StoreError> {
         let jobs = self.jobs()?;
         let updated = jobs.update_one(filter, update).into_future();
-        let result = self.call(Operation::Write, "writing the job's record", CALL, updated).await?;
+        let result = self.call(Operation::Write, WRITING, CALL, updated).await?;
         Ok(result.matched_count > 0)
     }
 
@@ -159,7 +184,7 @@ impl Database {
     /// # Errors
     /// When that is not known to be done.
     pub async fn close(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-        self.update(document::vanished(id, now, self.kept)).await
+        self.update(updates::vanished(id, now, self.kept)).await
     }
 
     /// Removes the record `id` of a job that was never made.

@@ -1,8 +1,4 @@
-//! Records as the database holds them, and the updates that change them. Pure.
-//!
-//! Only operators that every MongoDB-compatible server has are used. Each update is guarded so that any number of
-//! replicas may write the same news in any order: a record is never taken back to an older version, and a closed
-//! one (`open` gone) is never changed.
+//! Records as the database holds them, and how they are looked for. Pure.
 
 use std::time::Duration;
 
@@ -11,11 +7,9 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 
 use super::Claim;
-use super::snapshot::{CONFIGURED, Snapshot, State, VANISHED, claim_id};
+use super::snapshot::{CONFIGURED, Snapshot, State, claim_id};
 use crate::api::timeline::Timeline;
 
-/// Most states that a record keeps: the newest.
-const MOST_STATES: i32 = 100;
 /// Deepest request that is stored as a document.
 const DEEPEST: usize = 32;
 
@@ -40,44 +34,25 @@ pub fn claimed(claim: &Claim) -> Document {
     }
 }
 
-/// The record of a job that was found: made by `kubectl`, or before there was a database.
-pub fn found(snapshot: &Snapshot, kept: Duration) -> Document {
+/// The record of a job that was found: made by `kubectl`, or before there was a database. It has been in the states
+/// `before`, and is as `last` tells.
+pub fn found(before: &[Snapshot], last: &Snapshot, kept: Duration) -> Document {
     let mut record = doc! {
-        "_id": &snapshot.id,
-        "namespace": &snapshot.namespace,
-        "job": &snapshot.job,
-        "spec": json(&serde_json::to_value(&snapshot.spec).unwrap_or_default()),
-        "configuredAt": date(snapshot.configured_at),
-        "states": [change(&snapshot.state, snapshot.since)],
+        "_id": &last.id,
+        "namespace": &last.namespace,
+        "job": &last.job,
+        "spec": json(&serde_json::to_value(&last.spec).unwrap_or_default()),
+        "configuredAt": date(last.configured_at),
+        "states": changes(before.iter().chain([last])),
     };
-    if let Some(window) = snapshot.window {
+    if let Some(window) = last.window {
         record.insert("window", i32::from(window));
     }
-    record.extend(said(snapshot, kept));
-    if snapshot.ended_at.is_none() {
+    record.extend(said(last, kept));
+    if last.ended_at.is_none() {
         record.insert("open", true);
     }
     record
-}
-
-/// Filter and update that take `snapshot` into its record as another state than the one that stands there.
-pub fn new_state(snapshot: &Snapshot, kept: Duration) -> (Document, Document) {
-    let (mut filter, mut update) = same_state(snapshot, kept);
-    let State { state, reason, .. } = &snapshot.state;
-    filter.insert("$or", vec![doc! { "state": { "$ne": state } }, doc! { "reason": { "$ne": reason } }]);
-    let states = doc! { "$each": [change(&snapshot.state, snapshot.since)], "$slice": -MOST_STATES };
-    update.insert("$push", doc! { "states": states });
-    (filter, update)
-}
-
-/// Filter and update that take `snapshot` into its record, in the state that stands there.
-pub fn same_state(snapshot: &Snapshot, kept: Duration) -> (Document, Document) {
-    let filter = doc! { "_id": &snapshot.id, "open": true, "version": { "$lte": snapshot.version } };
-    let mut update = doc! { "$set": said(snapshot, kept) };
-    if snapshot.ended_at.is_some() {
-        update.insert("$unset", doc! { "open": "" });
-    }
-    (filter, update)
 }
 
 /// Filter of the record of a job that was never made.
@@ -100,19 +75,8 @@ pub fn since(namespace: &str, since: Duration, now: Timestamp) -> Document {
     doc! { "namespace": namespace, "configuredAt": { "$gte": DateTime::from_millis(from) } }
 }
 
-/// Filter and update that close the record `id`, whose FocusJob is gone, at `now`.
-pub fn vanished(id: &str, now: Timestamp, kept: Duration) -> (Document, Document) {
-    let state = State::new(VANISHED, VANISHED, "the FocusJob is gone, and no server saw the job end");
-    let mut set = closed(now, kept);
-    set.extend(doc! {
-        "live": false, "state": &state.state, "reason": &state.reason, "message": &state.message,
-    });
-    let states = doc! { "$each": [change(&state, now)], "$slice": -MOST_STATES };
-    let update = doc! { "$set": set, "$push": { "states": states }, "$unset": { "open": "" } };
-    (doc! { "_id": id, "open": true }, update)
-}
-
-fn said(snapshot: &Snapshot, kept: Duration) -> Document {
+/// The fields that tell where a job stands.
+pub(super) fn said(snapshot: &Snapshot, kept: Duration) -> Document {
     let Snapshot { uid, version, state, live, ended_at, timeline, phase_seconds, .. } = snapshot;
     let mut said = doc! {
         "uid": uid, "version": *version, "live": *live,
@@ -126,13 +90,20 @@ fn said(snapshot: &Snapshot, kept: Duration) -> Document {
     said
 }
 
-fn closed(at: Timestamp, kept: Duration) -> Document {
+/// The fields that tell that a job ended at `at`.
+pub(super) fn closed(at: Timestamp, kept: Duration) -> Document {
     let expire =
         DateTime::from_millis(at.as_millisecond() + i64::try_from(kept.as_millis()).unwrap_or(i64::MAX / 2));
     doc! { "finishedAt": date(at), "expireAt": expire }
 }
 
-fn change(state: &State, at: Timestamp) -> Document {
+/// `snapshots` as entries of `states`.
+pub(super) fn changes<'a>(snapshots: impl Iterator<Item = &'a Snapshot>) -> Vec<Document> {
+    snapshots.map(|snapshot| change(&snapshot.state, snapshot.since)).collect()
+}
+
+/// An entry of `states`: in `state` since `at`.
+pub(super) fn change(state: &State, at: Timestamp) -> Document {
     doc! { "state": &state.state, "reason": &state.reason, "message": &state.message, "at": date(at) }
 }
 
@@ -211,10 +182,9 @@ fn plain(value: Bson) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
     use serde_json::json;
 
     use super::*;
@@ -224,7 +194,8 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn claim(request: Value) -> Claim {
+    /// A claim of window 18.
+    pub fn claim(request: Value) -> Claim {
         Claim {
             namespace: "fibre".to_owned(),
             job: "18-1".to_owned(),
@@ -274,35 +245,17 @@ mod tests {
     }
 
     #[test]
-    fn an_end_closes_the_record_and_sets_its_last_day() {
-        let mut ended = with(job(), JobPhase::Failed, conditions::FINISHED, "OOMKilled", 7);
-        if let Some(status) = &mut ended.status {
-            status.timeline.accepted_at = Some(MicroTime(at(1)));
-            status.phase_seconds.consumer = Some(0.25);
-        }
-        let snapshot = Snapshot::of(&ended, at(9));
-        let (filter, update) = new_state(&snapshot, DAY);
-        assert_eq!(filter.get_document("version").ok(), Some(&doc! { "$lte": 7_i64 }));
-        assert_eq!(update.get_document("$unset").ok(), Some(&doc! { "open": "" }));
-        let set = update.get_document("$set").cloned().unwrap_or_default();
-        assert_eq!(set.get_datetime("finishedAt").ok(), Some(&date(at(7))));
-        assert_eq!(set.get_datetime("expireAt").ok(), Some(&date(at(86_407))));
-        assert_eq!(set.get_bool("live").ok(), Some(false));
-        assert_eq!(set.get_document("timeline").ok(), Some(&doc! { "acceptedAt": date(at(1)) }));
-        assert_eq!(set.get_document("phaseSeconds").ok(), Some(&doc! { "consumer": 0.25 }));
-    }
-
-    #[test]
-    fn an_open_record_never_expires_and_a_found_one_has_its_spec() {
+    fn a_found_record_has_its_spec_and_an_open_one_never_expires() {
         let snapshot = Snapshot::of(&job(), at(9));
-        let (_, update) = same_state(&snapshot, DAY);
-        assert!(!update.contains_key("$unset") && !update.contains_key("$push"), "{update}");
-        let record = found(&snapshot, DAY);
+        let record = found(&[], &snapshot, DAY);
         assert!(!record.contains_key("expireAt") && !record.contains_key("request"), "{record}");
         assert_eq!(record.get_i32("window").ok(), Some(18));
         assert!(record.get_document("spec").is_ok_and(|spec| spec.contains_key("viewType")), "{record}");
         let ended = with(job(), JobPhase::Finished, conditions::FINISHED, "Completed", 7);
-        let record = found(&Snapshot::of(&ended, at(9)), DAY);
+        let record = found(std::slice::from_ref(&snapshot), &Snapshot::of(&ended, at(9)), DAY);
         assert!(record.contains_key("expireAt") && !record.contains_key("open"), "{record}");
+        let states =
+            [change(&snapshot.state, at(9)), change(&State::new("Finished", "Completed", "so it is"), at(7))];
+        assert_eq!(record.get_array("states").ok(), Some(&states.map(Bson::from).to_vec()));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! With Kubernetes, the default, a FocusJob is its own record and nothing else is stored. With MongoDB each job has
 //! a document as well, which outlives the FocusJob; docs/job-store.md describes it. `snapshot`, `document`,
-//! `outbox`, `history` and `indexes` are pure.
+//! `updates`, `outbox`, `history` and `indexes` are pure.
 
 mod address;
 mod args;
@@ -15,6 +15,7 @@ pub(super) mod metrics;
 mod outbox;
 mod records;
 mod snapshot;
+mod updates;
 mod writer;
 
 use std::sync::Arc;

@@ -1,8 +1,15 @@
 //! What is to be written of each job when the database can take it: bounded, by job, in order. Pure.
+//!
+//! A job that comes up changes several times within a second, and the database has other things to do: what can wait
+//! lingers, and what has come together is written at once. What makes a window free does not wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use super::snapshot::Snapshot;
+
+/// How long a change waits for others of its job.
+pub const LINGER: Duration = Duration::from_secs(1);
 
 /// Most jobs that wait.
 pub const MOST_JOBS: usize = 10_000;
@@ -46,12 +53,16 @@ pub struct Pending {
     refusals: u32,
 }
 
-/// The jobs that wait, in the order in which they came.
+/// The jobs that wait, each in its place.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    waiting: HashMap<String, Pending>,
-    order: VecDeque<String>,
+    waiting: HashMap<String, (Place, Pending)>,
+    order: BTreeMap<Place, String>,
+    placed: u64,
 }
+
+/// When a job is due, and which number it was among those that are due together.
+type Place = (Instant, u64);
 
 impl Outbox {
     /// Jobs that wait.
@@ -59,48 +70,75 @@ impl Outbox {
         self.waiting.len()
     }
 
-    /// Adds a change.
-    pub fn change(&mut self, change: Snapshot) -> Option<Lost> {
-        let Some(pending) = self.entry(&change.id) else { return Some(Lost::Full) };
+    /// Adds a change, at `now`.
+    pub fn change(&mut self, change: Snapshot, now: Instant) -> Option<Lost> {
+        let due = if change.live { now + LINGER } else { now };
+        let Some(pending) = self.entry(&change.id, due) else { return Some(Lost::Full) };
         pending.add(change)
     }
 
-    /// Has the record `id` removed.
-    pub fn discard(&mut self, id: &str) -> Option<Lost> {
-        let Some(pending) = self.entry(id) else { return Some(Lost::Full) };
+    /// Has the record `id` removed, from `now` on.
+    pub fn discard(&mut self, id: &str, now: Instant) -> Option<Lost> {
+        let Some(pending) = self.entry(id, now) else { return Some(Lost::Full) };
         pending.discard = true;
         None
     }
 
-    /// Takes the first `most` jobs out.
-    pub fn take(&mut self, most: usize) -> Vec<(String, Pending)> {
-        let count = most.min(self.order.len());
-        let first: Vec<String> = self.order.drain(..count).collect();
-        first.into_iter().filter_map(|id| self.waiting.remove_entry(&id)).collect()
+    /// Takes the first `most` jobs out that are due at `now`.
+    pub fn take(&mut self, most: usize, now: Instant) -> Vec<(String, Pending)> {
+        let mut taken = Vec::new();
+        while taken.len() < most && self.next_due().is_some_and(|due| due <= now) {
+            let Some((_, id)) = self.order.pop_first() else { break };
+            taken.extend(self.waiting.remove(&id).map(|(_, pending)| (id, pending)));
+        }
+        taken
     }
 
-    /// Puts back, behind the others, what could not be written; tells why and how much of it is lost. `refused`: the
-    /// database could be reached.
-    pub fn put_back(&mut self, id: &str, mut old: Pending, refused: bool) -> Option<(Lost, usize)> {
+    /// When the first job is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.order.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Puts back, at `now`, what could not be written, behind the others that are due; tells why and how much of it is
+    /// lost. `refused`: the database could be reached.
+    pub fn put_back(
+        &mut self,
+        id: &str,
+        mut old: Pending,
+        refused: bool,
+        now: Instant,
+    ) -> Option<(Lost, usize)> {
         old.refusals += u32::from(refused);
         if old.refusals >= MOST_REFUSALS {
             return Some((Lost::Refused, old.len()));
         }
-        let Some(pending) = self.entry(id) else { return Some((Lost::Full, old.len())) };
+        let Some(pending) = self.entry(id, now) else { return Some((Lost::Full, old.len())) };
         let newer = std::mem::replace(pending, old);
         pending.discard |= newer.discard;
         let lost = newer.changes.into_iter().filter_map(|change| pending.add(change)).count();
         (lost > 0).then_some((Lost::Change, lost))
     }
 
-    fn entry(&mut self, id: &str) -> Option<&mut Pending> {
-        if !self.waiting.contains_key(id) {
-            if self.waiting.len() >= MOST_JOBS {
-                return None;
-            }
-            self.order.push_back(id.to_owned());
+    /// What waits of the job `id`, which is due at `due` at the latest; None when too many wait.
+    fn entry(&mut self, id: &str, due: Instant) -> Option<&mut Pending> {
+        let placed = self.waiting.get(id).map(|(place, _)| *place);
+        if placed.is_none() && self.waiting.len() >= MOST_JOBS {
+            return None;
         }
-        Some(self.waiting.entry(id.to_owned()).or_default())
+        let place = match placed {
+            Some(place) if place.0 <= due => place,
+            earlier => {
+                earlier.and_then(|place| self.order.remove(&place));
+                self.placed += 1;
+                let place = (due, self.placed);
+                self.order.insert(place, id.to_owned());
+                place
+            }
+        };
+        let (kept, pending) =
+            self.waiting.entry(id.to_owned()).or_insert_with(|| (place, Pending::default()));
+        *kept = place;
+        Some(pending)
     }
 }
 
@@ -137,9 +175,36 @@ mod tests {
         Snapshot { id: id.to_owned(), state: State::new(state, "", ""), version: second, ..snapshot }
     }
 
+    /// A moment at which all that has come is due.
+    fn later() -> Instant {
+        Instant::now() + 2 * LINGER
+    }
+
     fn states(pending: &Pending) -> Vec<(&str, i64, i64)> {
         let seconds = |s: &Snapshot| s.since.as_second() - at(0).as_second();
         pending.changes.iter().map(|s| (s.state.state.as_str(), s.version, seconds(s))).collect()
+    }
+
+    #[test]
+    fn what_can_wait_lingers_and_what_frees_a_window_does_not() {
+        let mut outbox = Outbox::default();
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let ids = |outbox: &mut Outbox, at| -> Vec<String> {
+            outbox.take(9, at).into_iter().map(|(id, _)| id).collect()
+        };
+        assert_eq!(outbox.next_due(), None);
+        for (id, after) in [("a", 0), ("b", 10), ("a", 20), ("c", 30)] {
+            outbox.change(change(id, "Starting", 1), now + ms(after));
+        }
+        assert_eq!(outbox.next_due(), Some(now + LINGER), "it does not linger anew with each change");
+        assert!(ids(&mut outbox, now + LINGER - ms(1)).is_empty());
+        outbox.change(Snapshot { live: false, ..change("c", "Terminating", 2) }, now + ms(40));
+        outbox.change(change("c", "Terminating", 3), now + ms(50));
+        outbox.discard("d", now + ms(60));
+        assert_eq!(ids(&mut outbox, now + ms(60)), ["c", "d"], "c with all that has come");
+        assert_eq!(ids(&mut outbox, now + LINGER), ["a"]);
+        assert_eq!(outbox.next_due(), Some(now + ms(10) + LINGER));
+        assert_eq!(ids(&mut outbox, later()), ["b"]);
     }
 
     #[test]
@@ -147,9 +212,9 @@ mod tests {
         let mut outbox = Outbox::default();
         for (state, second) in [("Starting", 1), ("Starting", 2), ("Ready", 3), ("Ready", 4), ("Starting", 5)]
         {
-            assert_eq!(outbox.change(change("a", state, second)), None);
+            assert_eq!(outbox.change(change("a", state, second), Instant::now()), None);
         }
-        let taken = outbox.take(9);
+        let taken = outbox.take(9, later());
         assert_eq!(states(&taken[0].1), [("Starting", 2, 1), ("Ready", 4, 3), ("Starting", 5, 5)]);
         assert_eq!(outbox.len(), 0);
     }
@@ -157,12 +222,12 @@ mod tests {
     #[test]
     fn what_is_put_back_stays_before_what_came_since_and_behind_other_jobs() {
         let mut outbox = Outbox::default();
-        outbox.change(change("a", "Starting", 1));
-        outbox.change(change("b", "Starting", 1));
-        let (id, failed) = outbox.take(1).remove(0);
-        outbox.change(change("a", "Ready", 2));
-        assert_eq!(outbox.put_back(&id, failed, false), None);
-        let taken = outbox.take(2);
+        outbox.change(change("a", "Starting", 1), Instant::now());
+        outbox.change(change("b", "Starting", 1), Instant::now());
+        let (id, failed) = outbox.take(1, later()).remove(0);
+        outbox.change(change("a", "Ready", 2), Instant::now());
+        assert_eq!(outbox.put_back(&id, failed, false, later()), None);
+        let taken = outbox.take(2, later());
         assert_eq!(taken.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!(states(&taken[1].1), [("Starting", 1, 1), ("Ready", 2, 2)]);
     }
@@ -173,9 +238,10 @@ mod tests {
         let mut lost = 0;
         for second in 0..100 {
             let state = if second % 2 == 0 { "Ready" } else { "Degraded" };
-            lost += usize::from(outbox.change(change("a", state, second)) == Some(Lost::Change));
+            lost +=
+                usize::from(outbox.change(change("a", state, second), Instant::now()) == Some(Lost::Change));
         }
-        let taken = outbox.take(1);
+        let taken = outbox.take(1, later());
         assert_eq!((taken[0].1.changes.len(), lost), (MOST_CHANGES, 100 - MOST_CHANGES));
         assert_eq!(states(&taken[0].1).last(), Some(&("Degraded", 99, 99)));
     }
@@ -184,25 +250,25 @@ mod tests {
     fn jobs_are_bounded() {
         let mut outbox = Outbox::default();
         for n in 0..MOST_JOBS {
-            assert_eq!(outbox.discard(&n.to_string()), None);
+            assert_eq!(outbox.discard(&n.to_string(), Instant::now()), None);
         }
-        assert_eq!(outbox.discard("one more"), Some(Lost::Full));
-        assert_eq!(outbox.change(change("one more", "Ready", 1)), Some(Lost::Full));
-        assert_eq!(outbox.change(change("0", "Ready", 1)), None);
+        assert_eq!(outbox.discard("one more", Instant::now()), Some(Lost::Full));
+        assert_eq!(outbox.change(change("one more", "Ready", 1), Instant::now()), Some(Lost::Full));
+        assert_eq!(outbox.change(change("0", "Ready", 1), Instant::now()), None);
     }
 
     #[test]
     fn what_is_refused_again_and_again_is_given_up_and_an_absence_is_waited_out() {
         let mut outbox = Outbox::default();
-        outbox.change(change("a", "Ready", 1));
+        outbox.change(change("a", "Ready", 1), Instant::now());
         for _ in 0..100 {
-            let (id, pending) = outbox.take(1).remove(0);
-            assert_eq!(outbox.put_back(&id, pending, false), None);
+            let (id, pending) = outbox.take(1, later()).remove(0);
+            assert_eq!(outbox.put_back(&id, pending, false, Instant::now()), None);
         }
         for refusal in 1..=MOST_REFUSALS {
-            let (id, pending) = outbox.take(1).remove(0);
+            let (id, pending) = outbox.take(1, later()).remove(0);
             let lost = (refusal == MOST_REFUSALS).then_some((Lost::Refused, 1));
-            assert_eq!(outbox.put_back(&id, pending, true), lost);
+            assert_eq!(outbox.put_back(&id, pending, true, Instant::now()), lost);
         }
         assert_eq!(outbox.len(), 0);
     }
@@ -211,19 +277,19 @@ mod tests {
     fn each_write_that_is_given_up_is_counted() {
         let fill = |outbox: &mut Outbox, from: i64, count: usize| {
             for second in (from..).take(count) {
-                outbox.change(change("a", &second.to_string(), second));
+                outbox.change(change("a", &second.to_string(), second), Instant::now());
             }
         };
         let mut outbox = Outbox::default();
         fill(&mut outbox, 0, 3);
-        outbox.discard("a");
-        let (id, pending) = outbox.take(1).remove(0);
+        outbox.discard("a", Instant::now());
+        let (id, pending) = outbox.take(1, later()).remove(0);
         let worn = Pending { refusals: MOST_REFUSALS - 1, ..pending.clone() };
-        assert_eq!(outbox.put_back(&id, worn, true), Some((Lost::Refused, 4)));
+        assert_eq!(outbox.put_back(&id, worn, true, Instant::now()), Some((Lost::Refused, 4)));
         fill(&mut outbox, 3, MOST_CHANGES - 1);
-        assert_eq!(outbox.put_back(&id, pending.clone(), false), Some((Lost::Change, 2)));
+        assert_eq!(outbox.put_back(&id, pending.clone(), false, Instant::now()), Some((Lost::Change, 2)));
         let mut full = Outbox::default();
-        (0..MOST_JOBS).for_each(|n| assert_eq!(full.discard(&n.to_string()), None));
-        assert_eq!(full.put_back(&id, pending, false), Some((Lost::Full, 4)));
+        (0..MOST_JOBS).for_each(|n| assert_eq!(full.discard(&n.to_string(), Instant::now()), None));
+        assert_eq!(full.put_back(&id, pending, false, Instant::now()), Some((Lost::Full, 4)));
     }
 }

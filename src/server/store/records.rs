@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::Notify;
@@ -39,7 +40,7 @@ impl Records {
             return;
         }
         inner.seen.insert(snapshot.id.clone(), snapshot.clone());
-        let lost = inner.outbox.change(snapshot);
+        let lost = inner.outbox.change(snapshot, Instant::now());
         self.changed(&inner, one(lost));
     }
 
@@ -49,7 +50,7 @@ impl Records {
         let last = Snapshot::of(job, now).deleted(now);
         let mut inner = self.lock();
         inner.seen.remove(&last.id);
-        let lost = inner.outbox.change(last);
+        let lost = inner.outbox.change(last, Instant::now());
         self.changed(&inner, one(lost));
     }
 
@@ -69,7 +70,7 @@ impl Records {
             inner.seen.insert(snapshot.id.clone(), snapshot.clone());
         }
         for snapshot in fresh.into_iter().chain(gone) {
-            let lost = inner.outbox.change(snapshot);
+            let lost = inner.outbox.change(snapshot, Instant::now());
             self.changed(&inner, one(lost));
         }
     }
@@ -77,7 +78,7 @@ impl Records {
     /// Has the record `id`, of a job that was never made, removed.
     pub fn discard(&self, id: &str) {
         let mut inner = self.lock();
-        let lost = inner.outbox.discard(id);
+        let lost = inner.outbox.discard(id, Instant::now());
         self.changed(&inner, one(lost));
     }
 
@@ -86,18 +87,23 @@ impl Records {
         self.lock().seen.contains_key(id)
     }
 
-    /// Takes out the first `most` jobs with something to write.
-    pub fn take(&self, most: usize) -> Vec<(String, Pending)> {
-        let taken = self.lock().outbox.take(most);
+    /// Takes out the first `most` jobs with something to write that is due at `now`.
+    pub fn take(&self, most: usize, now: Instant) -> Vec<(String, Pending)> {
+        let taken = self.lock().outbox.take(most, now);
         // What is being written is not in the database yet.
         self.metrics.waiting.set(i64::try_from(taken.len() + self.lock().outbox.len()).unwrap_or(i64::MAX));
         taken
     }
 
+    /// When the next job is due to be written.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.lock().outbox.next_due()
+    }
+
     /// Puts back what could not be written; `refused`: although the database was reached.
     pub fn put_back(&self, id: &str, pending: Pending, refused: bool) {
         let mut inner = self.lock();
-        let lost = inner.outbox.put_back(id, pending, refused);
+        let lost = inner.outbox.put_back(id, pending, refused, Instant::now());
         self.changed(&inner, lost);
     }
 
@@ -123,6 +129,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
+    use crate::server::store::outbox::LINGER;
     use crate::server::store::snapshot::DELETED;
     use crate::server::store::snapshot::tests::job;
 
@@ -132,7 +139,11 @@ mod tests {
 
     fn written(records: &Records) -> Vec<(String, Vec<String>)> {
         let states = |p: &Pending| p.changes.iter().map(|s| s.state.state.clone()).collect();
-        records.take(9).iter().map(|(id, pending)| (id.clone(), states(pending))).collect()
+        records
+            .take(9, Instant::now() + LINGER)
+            .iter()
+            .map(|(id, pending)| (id.clone(), states(pending)))
+            .collect()
     }
 
     #[test]

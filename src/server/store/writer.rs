@@ -1,7 +1,7 @@
 //! The tasks behind the store: reaching the database, writing what waits, closing what nobody closed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::address::{Address, Source};
 use super::database::{Database, Open, PAGE};
 use super::error::StoreError;
-use super::outbox::Pending;
+use super::outbox::{LINGER, Pending};
 use super::records::Records;
 use crate::api::FocusJob;
 use crate::backoff::Backoff;
@@ -73,20 +73,22 @@ async fn look(database: &Database, source: &Source, used: &mut Option<Address>) 
     Ok(())
 }
 
-/// Writes what waits until `stop`, and then once more.
+/// Writes what is due until `stop`, and then all that waits.
 pub async fn write(database: Arc<Database>, records: Arc<Records>, stop: CancellationToken) {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
-    while stop.run_until_cancelled(records.wake.notified()).await.is_some() {
-        while !stop.is_cancelled() {
-            let Some(well) = write_some(&database, &records).await else { break };
-            if well {
-                backoff.reset();
-            } else {
+    while !stop.is_cancelled() {
+        match write_some(&database, &records, Instant::now()).await {
+            Some(true) => backoff.reset(),
+            Some(false) => {
                 stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await;
+            }
+            None => {
+                stop.run_until_cancelled(until_due(&records)).await;
             }
         }
     }
-    let last = async { while write_some(&database, &records).await == Some(true) {} };
+    let all = Instant::now() + LINGER;
+    let last = async { while write_some(&database, &records, all).await == Some(true) {} };
     if tokio::time::timeout(FAREWELL, last).await.is_err() {
         warn!(
             "not all that happened to jobs is in the database; the next server writes what their FocusJobs tell"
@@ -94,9 +96,18 @@ pub async fn write(database: Arc<Database>, records: Arc<Records>, stop: Cancell
     }
 }
 
-/// Writes the jobs that have waited longest; None: none waits; false: none could be written.
-async fn write_some(database: &Database, records: &Records) -> Option<bool> {
-    let batch = records.take(AT_ONCE);
+/// Waits until something may be due.
+async fn until_due(records: &Records) {
+    let changed = records.wake.notified();
+    match records.next_due() {
+        Some(due) => drop(tokio::time::timeout_at(due.into(), changed).await),
+        None => changed.await,
+    }
+}
+
+/// Writes the jobs that have been due longest at `now`; None: none is; false: none could be written.
+async fn write_some(database: &Database, records: &Records, now: Instant) -> Option<bool> {
+    let batch = records.take(AT_ONCE, now);
     if batch.is_empty() {
         return None;
     }
@@ -116,7 +127,7 @@ async fn write_some(database: &Database, records: &Records) -> Option<bool> {
     Some(well)
 }
 
-/// Writes what waits of one job, in order; gives what could not be written, and why.
+/// Writes what waits of one job; gives what could not be written, and why.
 async fn write_one(
     database: &Database,
     id: String,
@@ -128,13 +139,10 @@ async fn write_one(
             Err(error) => return (id, Some((pending, error))),
         }
     }
-    while let Some(change) = pending.changes.front() {
-        if let Err(error) = database.write(change).await {
-            return (id, Some((pending, error)));
-        }
-        pending.changes.pop_front();
+    match database.write(pending.changes.make_contiguous()).await {
+        Ok(()) => (id, None),
+        Err(error) => (id, Some((pending, error))),
     }
-    (id, None)
 }
 
 /// Closes, again and again until `stop`, the open records whose FocusJob is gone: those of jobs that ended while no
