@@ -28,12 +28,6 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.next = self.first;
     }
-
-    /// Starts over with another first pause.
-    pub fn reset_to(&mut self, first: Duration) {
-        self.first = first;
-        self.reset();
-    }
 }
 
 /// Between half of `pause` and the whole.
@@ -55,7 +49,5 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.pause() <= ms(5));
-        backoff.reset_to(ms(100));
-        assert!(backoff.pause() >= ms(50));
     }
 }

@@ -15,6 +15,7 @@ mod e2e {
     pub mod leader;
     pub mod lifecycle;
     pub mod probe;
+    pub mod queues;
     pub mod relay;
     pub mod replicas;
     pub mod rules;

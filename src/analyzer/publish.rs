@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::{BasicProperties, Channel, Confirmation};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
@@ -17,6 +17,7 @@ use super::readiness::Readiness;
 use crate::backoff::Backoff;
 use crate::broker::Address;
 use crate::broker::address::ConnectError;
+use crate::broker::connection::LiveConnection;
 use crate::telemetry::traces::Steps;
 use crate::wire::{End, Frame, Header, Line, frame};
 
@@ -48,8 +49,8 @@ fn broker(doing: &'static str) -> impl Fn(lapin::Error) -> SessionError {
     move |source| SessionError::Broker { doing, source }
 }
 
-async fn open(connection: &Connection) -> Result<Channel, SessionError> {
-    let channel = connection.create_channel().await.map_err(broker("opening a channel"))?;
+async fn open(connection: &LiveConnection) -> Result<Channel, SessionError> {
+    let channel = connection.open_channel().await.map_err(broker("opening a channel"))?;
     channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(broker("asking for confirms"))?;
     Ok(channel)
 }

@@ -5,18 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::anyhow;
 use futures::StreamExt;
-use lapin::{Connection, Consumer};
+use lapin::Consumer;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::broker::Address;
+use crate::broker::connection::LiveConnection;
 use crate::broker::events::{self, BrokerEvent, CONSUMER_CREATED};
 
 /// Listens to the broker's events of one namespace's queues until it is dropped.
 pub struct Attached {
     times: Times,
     task: AbortHandle,
-    _connection: Connection,
+    _connection: LiveConnection,
 }
 
 impl Drop for Attached {

@@ -7,6 +7,7 @@ use lapin::runtime::default_runtime;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+use super::connection::LiveConnection;
 use super::tls::{BrokerTls, TlsFileError};
 
 /// How long one attempt to connect may take.
@@ -161,7 +162,7 @@ impl Address {
     ///
     /// # Errors
     /// When the address cannot be used, or the broker refuses or does not answer in time.
-    pub async fn connect(&self, name: &str) -> Result<Connection, ConnectError> {
+    pub async fn connect(&self, name: &str) -> Result<LiveConnection, ConnectError> {
         let uri = self.read().await?;
         let place = format!("{}:{}", uri.authority.host, uri.authority.port);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -169,7 +170,7 @@ impl Address {
         let connecting =
             async { Connection::connect_uri_with_config(uri, properties, config, default_runtime()?).await };
         match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(connection)) => Ok(LiveConnection::new(connection)),
             Ok(Err(source)) => Err(ConnectError::Refused { place, source }),
             Err(_) => Err(ConnectError::TimedOut { place }),
         }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, Consumer};
+
+use super::connection::LiveConnection;
 
 /// The exchange on which the plugin publishes.
 const EXCHANGE: &str = "amq.rabbitmq.event";
@@ -24,9 +26,9 @@ const WITHIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// In the broker's words, when it has no such plugin, permits no reading of it, or does not answer in time.
-pub async fn subscribe(connection: &Connection, keys: &[&str]) -> Result<Consumer, String> {
+pub async fn subscribe(connection: &LiveConnection, keys: &[&str]) -> Result<Consumer, String> {
     let subscribed = async {
-        let channel = connection.create_channel().await?;
+        let channel = connection.open_channel().await?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(BACKLOG));
         let options =

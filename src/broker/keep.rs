@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use lapin::{Connection, Event};
+use lapin::Event;
 use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
+use super::connection::{CLOSE_WITHIN, LiveConnection};
 use crate::backoff::Backoff;
 
 /// The first and the longest pause between two attempts.
@@ -17,14 +18,12 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const GOOD_SESSION: Duration = Duration::from_secs(5);
 /// How often a connection is asked whether it lives.
 const ALIVE: Duration = Duration::from_secs(1);
-/// How long taking leave of the broker may take.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is done with a connection.
 pub trait Session: Send {
     /// Uses `connection` until it cannot go on, and says why. It is dropped when the connection is lost or the
     /// role stops.
-    fn hold(&mut self, connection: Arc<Connection>) -> impl Future<Output = String> + Send;
+    fn hold(&mut self, connection: Arc<LiveConnection>) -> impl Future<Output = String> + Send;
 
     /// There is no connection, for the reason given.
     fn lost(&mut self, why: String) -> impl Future<Output = ()> + Send;
@@ -55,7 +54,11 @@ pub async fn keep(address: Address, name: String, mut session: impl Session, sto
 }
 
 /// Lends `connection` until the session ends, the connection is lost or `stop`; says which.
-async fn lend(connection: Arc<Connection>, session: &mut impl Session, stop: &CancellationToken) -> String {
+async fn lend(
+    connection: Arc<LiveConnection>,
+    session: &mut impl Session,
+    stop: &CancellationToken,
+) -> String {
     tokio::select! {
         why = session.hold(connection.clone()) => why,
         why = loss(&connection) => why,
@@ -67,7 +70,7 @@ async fn lend(connection: Arc<Connection>, session: &mut impl Session, stop: &Ca
 }
 
 /// Returns when `connection` is lost, with the cause.
-async fn loss(connection: &Connection) -> String {
+async fn loss(connection: &LiveConnection) -> String {
     let mut happenings = Box::pin(connection.events_listener());
     let mut alive = tokio::time::interval(ALIVE);
     loop {

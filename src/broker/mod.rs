@@ -5,6 +5,7 @@
 //! them exist and have a consumer. [`consume`] is the server's: it subscribes to queues as soon as they exist.
 
 pub mod address;
+pub mod connection;
 pub mod consume;
 pub mod events;
 pub mod follow;

@@ -1,5 +1,6 @@
-//! Subscriptions to queues over one connection, and the news of new queues on it.
+//! Subscriptions to queues over one connection, the news of new queues on it, and looks at queues over another.
 
+mod look;
 mod subscription;
 
 use std::collections::{HashMap, VecDeque};
@@ -8,15 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use lapin::{Connection, Consumer};
+use lapin::Consumer;
 use prometheus::IntGauge;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use look::Look;
 pub use subscription::{Subscriber, Subscription};
 
 use super::address::Address;
+use super::connection::LiveConnection;
 use super::events::{self, BrokerEvent};
 use super::keep::{Session, keep};
 
@@ -53,7 +56,7 @@ pub enum BrokerError {
 /// A live connection.
 #[derive(Clone)]
 pub struct Link {
-    connection: Arc<Connection>,
+    connection: Arc<LiveConnection>,
     events: Arc<AtomicBool>,
 }
 
@@ -74,6 +77,7 @@ pub struct Broker {
 
 struct Inner {
     link: watch::Sender<Option<Link>>,
+    looks: look::Looks,
     problem: Mutex<String>,
     news: Mutex<News>,
     metrics: ConsumeMetrics,
@@ -102,9 +106,9 @@ impl Link {
 impl Broker {
     /// A handle without a connection; [`Broker::run`] makes it.
     pub fn new(metrics: ConsumeMetrics) -> Self {
-        let (link, _) = watch::channel(None);
+        let (link, looks) = (watch::Sender::new(None), watch::Sender::new(None));
         let problem = Mutex::new("the server has not yet connected to the broker".to_owned());
-        Self { inner: Arc::new(Inner { link, problem, news: Mutex::default(), metrics }) }
+        Self { inner: Arc::new(Inner { link, looks, problem, news: Mutex::default(), metrics }) }
     }
 
     /// Whether the broker is connected.
@@ -133,13 +137,15 @@ impl Broker {
         Notice { inner: Arc::clone(&self.inner), queue: queue.to_owned(), created }
     }
 
-    /// Keeps a connection to `address`, under `name`, until `stop`.
+    /// Keeps two connections to `address`, under `name`, until `stop`.
     pub async fn run(self, address: Address, name: String, stop: CancellationToken) {
-        keep(address, name, self, stop).await;
+        let lending = look::Lending(self.clone());
+        let looks = keep(address.clone(), format!("{name} (looks)"), lending, stop.clone());
+        tokio::join!(keep(address, name, self, stop), looks);
     }
 
     /// Subscribes to the news of queues. Without the plugin, or the right to it, there are none.
-    async fn listen(&self, connection: &Connection, events: &AtomicBool) -> Option<Consumer> {
+    async fn listen(&self, connection: &LiveConnection, events: &AtomicBool) -> Option<Consumer> {
         match events::subscribe(connection, &[events::QUEUE_CREATED]).await {
             Ok(consumer) => {
                 self.events(events, true);
@@ -161,7 +167,7 @@ impl Broker {
 }
 
 impl Session for Broker {
-    async fn hold(&mut self, connection: Arc<Connection>) -> String {
+    async fn hold(&mut self, connection: Arc<LiveConnection>) -> String {
         let vhost = connection.status().vhost().to_string();
         let events = Arc::new(AtomicBool::new(false));
         let mut news = self.listen(&connection, &events).await;

@@ -43,7 +43,7 @@ impl Subscriber {
         }
         let prefetch = self.prefetch;
         let channel = call("opening a channel", async {
-            let channel = link.connection.create_channel().await?;
+            let channel = link.connection.open_channel().await?;
             channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             Ok(channel)
         })

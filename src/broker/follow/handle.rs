@@ -13,6 +13,7 @@ use super::metrics::{BrokerMetrics, Operation};
 use super::watch::Watch;
 use crate::api::focusjob::QueueType;
 use crate::broker::address::Address;
+use crate::broker::connection::LiveConnection;
 use crate::broker::keep::keep;
 use crate::broker::queues::{self, QueueError};
 
@@ -42,7 +43,7 @@ pub(super) struct Shared<O> {
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) state: BrokerState,
-    pub(super) connection: Option<Arc<lapin::Connection>>,
+    pub(super) connection: Option<Arc<LiveConnection>>,
     /// One channel for all declarations and deletions; replaced when a refusal has closed it.
     pub(super) channel: Option<Channel>,
 }
@@ -158,7 +159,7 @@ impl<O: Clone> BrokerHandle<O> {
                 BrokerState::Connected => "reconnecting".to_owned(),
             })
         })?;
-        let opened = tokio::time::timeout(queues::ANSWER_WITHIN, connection.create_channel())
+        let opened = tokio::time::timeout(queues::ANSWER_WITHIN, connection.open_channel())
             .await
             .map_err(|_| QueueError::TimedOut { doing, queue: queue.to_owned() })?
             .map_err(|error| why(error.to_string()))?;

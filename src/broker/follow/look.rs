@@ -1,20 +1,21 @@
 //! Asks the broker for the true state of a queue. Events tell of it sooner, but they can be missed, and they
 //! cannot prove absence.
 
-use lapin::{Channel, Connection};
+use lapin::Channel;
 
+use crate::broker::connection::LiveConnection;
 use crate::broker::queues::{self, QueueError};
 
 /// Looks at queues, one after another, over one channel; a missing queue closes it, and the next look opens
 /// another.
 pub struct Looker<'a> {
-    connection: &'a Connection,
+    connection: &'a LiveConnection,
     channel: Option<Channel>,
 }
 
 impl<'a> Looker<'a> {
     /// Looks through `connection`.
-    pub fn new(connection: &'a Connection) -> Self {
+    pub fn new(connection: &'a LiveConnection) -> Self {
         Self { connection, channel: None }
     }
 
@@ -38,7 +39,7 @@ impl<'a> Looker<'a> {
             return Ok(channel);
         }
         let doing = "looking at";
-        let channel = tokio::time::timeout(queues::ANSWER_WITHIN, self.connection.create_channel())
+        let channel = tokio::time::timeout(queues::ANSWER_WITHIN, self.connection.open_channel())
             .await
             .map_err(|_| QueueError::TimedOut { doing, queue: queue.to_owned() })?
             .map_err(|error| QueueError::from_client(doing, queue, &error))?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
+use lapin::Consumer;
 use lapin::message::Delivery;
-use lapin::{Connection, Consumer};
 use rand::RngExt;
 use tokio::sync::mpsc;
 
@@ -15,6 +15,7 @@ use super::handle::{BrokerHandle, Link};
 use super::look::Looker;
 use super::metrics::Operation;
 use crate::backoff::jittered;
+use crate::broker::connection::LiveConnection;
 use crate::broker::events;
 use crate::broker::keep::Session;
 
@@ -29,7 +30,7 @@ pub(super) struct Watch<O> {
 }
 
 impl<O: Clone + Send + Sync + 'static> Session for Watch<O> {
-    async fn hold(&mut self, connection: Arc<Connection>) -> String {
+    async fn hold(&mut self, connection: Arc<LiveConnection>) -> String {
         let vhost = connection.status().vhost().to_string();
         let events = events::subscribe(&connection, &events::KEYS).await;
         self.show_mode(events.as_ref().err());
@@ -80,7 +81,7 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
     }
 
     /// Looks at the queues that events have put in doubt, and at all of them now and then.
-    async fn verify_and_resync(&self, connection: &Connection) -> String {
+    async fn verify_and_resync(&self, connection: &LiveConnection) -> String {
         let mut looker = Looker::new(connection);
         let mut resync = Box::pin(tokio::time::sleep(resync_pause()));
         loop {
@@ -98,7 +99,7 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
     }
 
     /// Looks at every queue, often while one waits for a consumer.
-    async fn poll(&self, connection: &Connection) -> String {
+    async fn poll(&self, connection: &LiveConnection) -> String {
         let mut looker = Looker::new(connection);
         loop {
             let tracked = self.handle.book().tracked();
@@ -155,8 +156,8 @@ impl<O: Clone + Send + Sync + 'static> Watch<O> {
         }
     }
 
-    async fn connected(&self, connection: Arc<Connection>) {
-        let channel = connection.create_channel().await.ok();
+    async fn connected(&self, connection: Arc<LiveConnection>) {
+        let channel = connection.open_channel().await.ok();
         self.handle.shared.link.send_replace(Link {
             state: BrokerState::Connected,
             connection: Some(connection),

@@ -9,12 +9,13 @@ use k8s_openapi::jiff::Timestamp;
 use lapin::message::Delivery;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer};
+use lapin::{Channel, Consumer};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::AT_ONCE;
+use crate::broker::connection::LiveConnection;
 use crate::broker::{Address, events};
 use crate::probe::broker::bounded;
 
@@ -39,7 +40,7 @@ pub struct Consumers {
     times: Times,
     task: AbortHandle,
     // Dropped after the task: a connection closes when its last handle is dropped.
-    _connections: Vec<Connection>,
+    _connections: Vec<LiveConnection>,
 }
 
 impl Drop for Consumers {

@@ -1,11 +1,13 @@
 //! The consumer of one job: subscribes as soon as the queue exists, keeps the lines, subscribes again when it
 //! must, until it is cancelled.
 
+mod intake;
+mod pauses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::reflector::{ObjectRef, Store};
-use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
@@ -13,23 +15,16 @@ use tracing::{Instrument, debug, info, warn};
 use super::budget::Budget;
 use super::cluster::Cluster;
 use super::end;
-use super::header;
 use super::job::{Awaited, Job, Stage, line_bytes};
-use super::lines::Pushed;
-use super::metrics::{Dropped, Metrics};
+use super::metrics::Metrics;
 use super::replicas::Replicas;
 use crate::api::names::EndRequest;
 use crate::api::{AnalyzerPool, AnalyzerSource};
-use crate::backoff::Backoff;
-use crate::broker::consume::{Broker, BrokerError, Link, Notice, Subscriber, Subscription};
-use crate::wire::{self, frame::Kind};
+use crate::broker::consume::{Broker, BrokerError, Link, Look, Notice, Subscriber, Subscription};
+use pauses::Pauses;
 
-/// First pause between two looks for a queue, when the broker tells of new ones and this is but the safety net.
-const FIRST_PAUSE_WITH_EVENTS: Duration = Duration::from_millis(25);
-/// First pause between two looks for a queue, when looking is all there is.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// Longest pause between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two looks for a job's pool.
+const POOL_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes that the broker may send ahead of their acknowledgement, per job.
 const AHEAD_BYTES: usize = 32 << 20;
 /// Messages that the broker may send ahead of their acknowledgement, per job.
@@ -72,6 +67,17 @@ struct JobConsumer {
     stop: CancellationToken,
 }
 
+/// What is done next to get a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing: there can be no queue yet.
+    Wait,
+    /// Nobody has told of the queue: it is looked at first.
+    Look,
+    /// It has just been made.
+    Subscribe,
+}
+
 /// The header disagrees with the job, in words.
 struct Mismatch(String);
 
@@ -89,51 +95,66 @@ impl JobConsumer {
             }
         };
         let mut links = self.shared.broker.links();
-        let mut retry = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        // The queue of a job that was made a moment ago cannot be there yet: its news is awaited before the
-        // broker is asked, for a subscription to a missing queue costs a channel.
-        let mut look = !self.job.fresh;
+        let mut pauses = Pauses::new();
+        // The queue of a job that was made a moment ago cannot be there yet: its news is awaited.
+        let mut step = if self.job.fresh { Step::Wait } else { Step::Look };
         loop {
             let link = self.link(&mut links).await;
-            retry.reset_to(if link.has_events() { FIRST_PAUSE_WITH_EVENTS } else { FIRST_PAUSE });
+            pauses.reset();
             while matches!(links.has_changed(), Ok(false)) {
-                if !look {
-                    self.wait_for("queue", "QueueMissing", "the job's queue does not exist yet");
-                } else if let Err(Mismatch(message)) =
-                    self.attempt(&mut subscriber, &link, &source, &mut links, &mut retry).await
-                {
-                    return self.refuse(message);
-                }
-                look = true;
+                let found = match step {
+                    Step::Wait => Some(Look::Missing),
+                    Step::Look => self.shared.broker.look(&self.job.queue).await,
+                    Step::Subscribe => None,
+                };
+                let error = match found {
+                    Some(Look::Missing) => BrokerError::NoQueue,
+                    Some(Look::Taken) => BrokerError::Taken,
+                    Some(Look::Free) | None => {
+                        let attempt = self.attempt(&mut subscriber, &link, &source, &mut links, &mut pauses);
+                        match attempt.await {
+                            Ok(error) => error,
+                            Err(Mismatch(message)) => return self.refuse(message),
+                        }
+                    }
+                };
+                self.tell(&error);
                 // Failure shows again, with its reason, when the channel is used.
                 let _ = subscriber.prepare(&link).await;
-                self.pause(&notice, &mut links, &mut retry).await;
+                let pause = pauses.next(&error, link.has_events());
+                step = self.pause(&notice, &mut links, pause).await;
+                if step == Step::Subscribe {
+                    pauses.reset();
+                }
             }
         }
     }
 
-    /// One subscription, from its beginning to its end.
+    /// One subscription, from its beginning to its end; says why it ended.
     async fn attempt(
         &self,
         subscriber: &mut Subscriber,
         link: &Link,
         source: &AnalyzerSource,
         links: &mut watch::Receiver<Option<Link>>,
-        retry: &mut Backoff,
-    ) -> Result<(), Mismatch> {
-        let error = match subscriber.subscribe(link).await {
-            Ok(subscription) => {
-                retry.reset();
-                tokio::select! {
-                    ended = self.read(subscription, source) => ended?,
-                    _ = links.changed() => {
-                        links.mark_changed();
-                        BrokerError::Lost
-                    }
-                }
-            }
-            Err(error) => error,
+        pauses: &mut Pauses,
+    ) -> Result<BrokerError, Mismatch> {
+        let subscription = match subscriber.subscribe(link).await {
+            Ok(subscription) => subscription,
+            Err(error) => return Ok(error),
         };
+        pauses.reset();
+        tokio::select! {
+            ended = self.read(subscription, source) => ended,
+            _ = links.changed() => {
+                links.mark_changed();
+                Ok(BrokerError::Lost)
+            }
+        }
+    }
+
+    /// Tells why there is no consumer.
+    fn tell(&self, error: &BrokerError) {
         debug!(%error, "no consumer");
         match error {
             BrokerError::NoQueue => self.wait_for("queue", "QueueMissing", "the job's queue does not exist"),
@@ -141,16 +162,24 @@ impl JobConsumer {
             BrokerError::Taken => self.wait_for("consumer", "AnotherConsumer", &error.to_string()),
             error => self.wait_for("consumer", "BrokerRefused", &error.to_string()),
         }
-        Ok(())
     }
 
-    async fn pause(&self, notice: &Notice, links: &mut watch::Receiver<Option<Link>>, retry: &mut Backoff) {
+    /// Waits for news of the queue, but no longer than `pause`; says what is to be done then.
+    async fn pause(
+        &self,
+        notice: &Notice,
+        links: &mut watch::Receiver<Option<Link>>,
+        pause: Duration,
+    ) -> Step {
         tokio::select! {
-            () = notice.created() => retry.reset(),
-            () = self.job.poke.notified() => retry.reset(),
+            () = notice.created() => Step::Subscribe,
+            () = self.job.poke.notified() => Step::Subscribe,
             // The caller asks whether it has changed.
-            _ = links.changed() => links.mark_changed(),
-            () = tokio::time::sleep(retry.pause()) => {}
+            _ = links.changed() => {
+                links.mark_changed();
+                Step::Look
+            }
+            () = tokio::time::sleep(pause) => Step::Look,
         }
     }
 
@@ -196,72 +225,6 @@ impl JobConsumer {
         });
     }
 
-    fn take(&self, body: &[u8], redelivered: bool, source: &AnalyzerSource) -> Result<(), Mismatch> {
-        match wire::Frame::decode(body).ok().and_then(|frame| frame.kind) {
-            Some(Kind::Header(header)) => self.take_header(header, source),
-            Some(Kind::Line(line)) => {
-                self.take_line(line, redelivered);
-                Ok(())
-            }
-            Some(Kind::End(end)) => {
-                info!(reason = end.reason, "the analyzer has ended");
-                self.job.with_feed(|feed| feed.ended = Some(end));
-                Ok(())
-            }
-            None => {
-                self.shared.metrics.drop_lines(Dropped::Malformed, 1);
-                Ok(())
-            }
-        }
-    }
-
-    fn take_header(&self, header: wire::Header, source: &AnalyzerSource) -> Result<(), Mismatch> {
-        if self.job.with_feed(|feed| feed.header.as_ref() == Some(&header)).unwrap_or(true) {
-            return Ok(());
-        }
-        if let Some(words) = header::disagreement(&header, &self.job.uid, &self.job.spec, source) {
-            self.job.step_of_consumer("first header", Some("HeaderMismatch"));
-            return Err(Mismatch(words));
-        }
-        self.job.with_feed(|feed| feed.header = Some(header));
-        self.job.step_of_consumer("first header", None);
-        self.note_source(source);
-        Ok(())
-    }
-
-    /// Notes `source`, by which the analyzer's header was found right, on a job that the server did not make: whoever
-    /// takes it over reads it by that, whatever has become of the pool since.
-    fn note_source(&self, source: &AnalyzerSource) {
-        let Some(told) = source.told().filter(|_| !self.job.tells_source()) else { return };
-        let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
-        tokio::spawn(async move {
-            if let Err(error) = shared.cluster.note_source(&job.name, &job.uid, &told).await {
-                // The next header tries again.
-                warn!(job = job.name, %error, "noting the job's source on it failed");
-            }
-        });
-    }
-
-    fn take_line(&self, line: wire::Line, redelivered: bool) {
-        let metrics = &self.shared.metrics;
-        metrics.lines.inc();
-        match self.job.push(line, redelivered) {
-            Some((Pushed::Kept { missing, evicted }, first)) => {
-                metrics.drop_lines(Dropped::Gap, missing);
-                metrics.drop_lines(Dropped::Memory, evicted);
-                if first {
-                    self.job.step_of_consumer("first line", None);
-                }
-                if let Some(received) = self.job.received.filter(|_| first) {
-                    metrics.to_first_line.observe(received.elapsed().as_secs_f64());
-                }
-            }
-            Some((Pushed::Malformed, _)) => metrics.drop_lines(Dropped::Malformed, 1),
-            Some((Pushed::Repeated, _)) => metrics.repeated_lines.inc(),
-            None => {}
-        }
-    }
-
     /// The header disagrees: no more lines, and the operator is asked to fail the job.
     fn refuse(&self, message: String) {
         warn!(message, "the analyzer's header disagrees with the job: failing it");
@@ -285,7 +248,7 @@ impl JobConsumer {
             }
             let message = format!("there is no AnalyzerPool named {}", self.job.spec.pool);
             self.wait_for("pool", "PoolNotFound", &message);
-            tokio::time::sleep(LONGEST_PAUSE).await;
+            tokio::time::sleep(POOL_PAUSE).await;
         }
     }
 
