@@ -1,11 +1,10 @@
 //! What a process used between two moments: the server, by its metrics, and this one.
 
-use prometheus::process_collector::ProcessCollector;
-use prometheus::{Registry, TextEncoder};
 use tokio::time::Instant;
 
 use crate::probe::exposition::{CPU, Exposition, MEMORY};
 use crate::probe::report::Report;
+use crate::telemetry::process::cpu_seconds;
 
 /// The CPU time of server and benchmark at one moment.
 pub struct Cost {
@@ -20,7 +19,7 @@ impl Cost {
     /// # Errors
     /// When they do not tell.
     pub fn now(metrics: &Exposition) -> anyhow::Result<Self> {
-        Ok(Self { at: Instant::now(), server: metrics.sum(CPU)?, own: own_cpu()? })
+        Ok(Self { at: Instant::now(), server: metrics.sum(CPU)?, own: cpu_seconds() })
     }
 
     /// Enters what was used from then on until `metrics`, also for each of `count` things, which are `what`.
@@ -46,13 +45,6 @@ impl Cost {
 
 /// Bytes of a MiB.
 pub const MIB: f64 = 1024.0 * 1024.0;
-
-/// CPU time of this process, s.
-fn own_cpu() -> anyhow::Result<f64> {
-    let registry = Registry::new();
-    registry.register(Box::new(ProcessCollector::for_self()))?;
-    Exposition::parse(&TextEncoder::new().encode_to_string(&registry.gather())?).sum(CPU)
-}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

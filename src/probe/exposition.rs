@@ -6,7 +6,7 @@ use anyhow::Context;
 use reqwest::{Client, Response};
 
 /// CPU time since the process' start, s.
-pub const CPU: &str = "process_cpu_seconds_total";
+pub use crate::telemetry::process::CPU;
 /// Resident memory, bytes.
 pub const MEMORY: &str = "process_resident_memory_bytes";
 

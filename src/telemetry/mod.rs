@@ -3,12 +3,12 @@
 //! Logs go to standard error, as text on a terminal and as JSON otherwise, filtered by `FOCUS_LOG`.
 
 mod json;
+pub mod process;
 pub mod traces;
 
 use std::io::IsTerminal;
 
 use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tracing::{Level, Metadata, Span};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
@@ -56,7 +56,7 @@ pub fn describe_process(registry: &Registry, role: &str) -> prometheus::Result<(
     let build = register(registry, IntGaugeVec::new(build, &["version", "role"])?)?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
     register(registry, traces::counted())?;
-    registry.register(Box::new(ProcessCollector::for_self()))
+    registry.register(Box::new(process::Process::own()?))
 }
 
 /// Adds `metric` to `registry`, and gives it back to be counted with.
