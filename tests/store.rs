@@ -10,6 +10,7 @@ mod store {
     pub mod outage;
     pub mod record;
     pub mod tls;
+    pub mod writers;
 }
 
 #[test]
@@ -19,6 +20,7 @@ fn one_after_the_other() {
         store::claims::indexes_are_made_once_and_again().await;
         store::claims::each_window_goes_to_one_of_many_who_claim_it_at_once().await;
         store::claims::a_claim_waits_no_longer_than_it_may().await;
+        store::writers::two_replicas_tell_each_state_once().await;
         store::record::a_job_s_life_is_in_its_record().await;
         store::record::a_window_that_is_taken_in_the_database_is_passed_over().await;
         store::record::a_job_that_cannot_be_created_leaves_no_record().await;

@@ -18,7 +18,7 @@ use super::database::TestDatabase;
 use crate::common::until;
 
 /// A store as a server has it, and its tasks, which end with the test.
-async fn store(url: &str, name: &str, stop: &CancellationToken) -> (JobStore, JoinSet<()>) {
+pub async fn store(url: &str, name: &str, stop: &CancellationToken) -> (JobStore, JoinSet<()>) {
     let args = StoreArgs {
         mongodb_uri: Some(url.to_owned()),
         mongodb_uri_file: None,
@@ -32,11 +32,11 @@ async fn store(url: &str, name: &str, stop: &CancellationToken) -> (JobStore, Jo
 }
 
 /// The store's own.
-fn deadline(store: &JobStore) -> tokio::time::Instant {
+pub fn deadline(store: &JobStore) -> tokio::time::Instant {
     store.deadline(tokio::time::Instant::now() + Duration::from_secs(60))
 }
 
-fn claim(job: &str, window: u16) -> Claim {
+pub fn claim(job: &str, window: u16) -> Claim {
     Claim {
         namespace: "fibre".to_owned(),
         job: job.to_owned(),

@@ -148,8 +148,7 @@ impl Database {
                 return Ok(());
             }
         }
-        let changing = format!("it was changed by others each of the {READINGS} times that it was read");
-        Err(StoreError::Unavailable(WRITING, changing))
+        Err(StoreError::Contended(WRITING, READINGS))
     }
 
     /// What stands in the record `id`, if there is one.

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// It said no.
     #[error("{0}: {1}")]
     Refused(&'static str, String),
+    /// Others changed what it was to change, each time.
+    #[error("{0}: others changed it each of the {1} times that it was tried")]
+    Contended(&'static str, usize),
     /// Another live job has the window.
     #[error("another live job has the window")]
     WindowTaken,
@@ -54,7 +57,7 @@ impl StoreError {
     pub fn reached(&self) -> bool {
         match self {
             Self::Unavailable(..) | Self::NotAsked(..) => false,
-            Self::Refused(..) | Self::WindowTaken | Self::IdTaken => true,
+            Self::Refused(..) | Self::Contended(..) | Self::WindowTaken | Self::IdTaken => true,
         }
     }
 }

@@ -85,7 +85,7 @@ impl StoreMetrics {
             lost: IntCounterVec::new(lost, &["reason"])?,
             waiting: IntGauge::new(
                 "focus_server_store_waiting_jobs",
-                "Jobs with changes that are not in the database yet.",
+                "Jobs with changes that are not in the database yet; a change lingers for up to a second.",
             )?,
             connected: IntGauge::new("focus_server_store_connected", "1 while the database is reached.")?,
         };

@@ -10,8 +10,8 @@ use super::snapshot::Snapshot;
 
 /// How long a change waits for others of its job.
 pub const LINGER: Duration = Duration::from_secs(1);
-/// The same of a change that makes the job's window free: long enough that a job which is deleted costs one write, not
-/// one for the beginning of its end and one for its end.
+/// The same of a change that makes the job's window free and is not its end, which mostly comes at once: a job that is
+/// deleted costs one write.
 const FREES_WITHIN: Duration = Duration::from_millis(50);
 
 /// Most jobs that wait.
@@ -75,7 +75,11 @@ impl Outbox {
 
     /// Adds a change, at `now`.
     pub fn change(&mut self, change: Snapshot, now: Instant) -> Option<Lost> {
-        let due = now + if change.live { LINGER } else { FREES_WITHIN };
+        let due = match change {
+            Snapshot { ended_at: Some(_), .. } => now,
+            Snapshot { live: false, .. } => now + FREES_WITHIN,
+            _ => now + LINGER,
+        };
         let Some(pending) = self.entry(&change.id, due) else { return Some(Lost::Full) };
         pending.add(change)
     }
@@ -95,6 +99,11 @@ impl Outbox {
             taken.extend(self.waiting.remove(&id).map(|(_, pending)| (id, pending)));
         }
         taken
+    }
+
+    /// Whether something of the job `id` waits.
+    pub fn has(&self, id: &str) -> bool {
+        self.waiting.contains_key(id)
     }
 
     /// When the first job is due.
@@ -152,8 +161,8 @@ impl Pending {
     }
 
     fn add(&mut self, change: Snapshot) -> Option<Lost> {
-        if let Some(last) = self.changes.back_mut().filter(|last| last.state == change.state) {
-            // The same state, with more milestones: it began when it was first seen.
+        if let Some(last) = self.changes.back_mut().filter(|last| last.state.is_like(&change.state)) {
+            // The same state, with more milestones or other words: it began when it was first seen.
             let since = last.since;
             *last = Snapshot { since, ..change };
             return None;
@@ -206,9 +215,11 @@ mod tests {
         outbox.discard("d", now + ms(60));
         assert_eq!(ids(&mut outbox, now + ms(60)), ["d"], "it has no changes to wait for");
         assert_eq!(ids(&mut outbox, now + ms(40) + FREES_WITHIN), ["c"], "with all that has come");
+        let end = Snapshot { ended_at: Some(at(4)), live: false, ..change("b", "Deleted", 4) };
+        outbox.change(end, now + ms(200));
+        assert_eq!(ids(&mut outbox, now + ms(200)), ["b"], "the end waits for nothing");
         assert_eq!(ids(&mut outbox, now + LINGER), ["a"]);
-        assert_eq!(outbox.next_due(), Some(now + ms(10) + LINGER));
-        assert_eq!(ids(&mut outbox, later()), ["b"]);
+        assert_eq!(outbox.next_due(), None);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Records {
 struct Inner {
     seen: HashMap<String, Snapshot>,
     outbox: Outbox,
+    /// Those that are being written.
+    writing: HashSet<String>,
 }
 
 impl Records {
@@ -82,17 +84,26 @@ impl Records {
         self.changed(&inner, one(lost));
     }
 
-    /// Whether the watch tells of the job of record `id`.
+    /// Whether the watch tells of the job of record `id`, or has told of its end and that is not written yet.
     pub fn sees(&self, id: &str) -> bool {
-        self.lock().seen.contains_key(id)
+        let inner = self.lock();
+        inner.seen.contains_key(id) || inner.outbox.has(id) || inner.writing.contains(id)
     }
 
     /// Takes out the first `most` jobs with something to write that is due at `now`.
     pub fn take(&self, most: usize, now: Instant) -> Vec<(String, Pending)> {
-        let taken = self.lock().outbox.take(most, now);
-        // What is being written is not in the database yet.
-        self.metrics.waiting.set(i64::try_from(taken.len() + self.lock().outbox.len()).unwrap_or(i64::MAX));
+        let mut inner = self.lock();
+        let taken = inner.outbox.take(most, now);
+        inner.writing.extend(taken.iter().map(|(id, _)| id.clone()));
+        self.waiting(&inner);
         taken
+    }
+
+    /// What was taken of the job of record `id` is written.
+    pub fn written(&self, id: &str) {
+        let mut inner = self.lock();
+        inner.writing.remove(id);
+        self.waiting(&inner);
     }
 
     /// When the next job is due to be written.
@@ -103,6 +114,7 @@ impl Records {
     /// Puts back what could not be written; `refused`: although the database was reached.
     pub fn put_back(&self, id: &str, pending: Pending, refused: bool) {
         let mut inner = self.lock();
+        inner.writing.remove(id);
         let lost = inner.outbox.put_back(id, pending, refused, Instant::now());
         self.changed(&inner, lost);
     }
@@ -111,8 +123,14 @@ impl Records {
         if let Some((cause, count)) = lost {
             self.metrics.lost(cause, u64::try_from(count).unwrap_or(u64::MAX));
         }
-        self.metrics.waiting.set(i64::try_from(inner.outbox.len()).unwrap_or(i64::MAX));
+        self.waiting(inner);
         self.wake.notify_one();
+    }
+
+    /// What is being written is not in the database yet.
+    fn waiting(&self, inner: &Inner) {
+        let jobs = inner.outbox.len() + inner.writing.len();
+        self.metrics.waiting.set(i64::try_from(jobs).unwrap_or(i64::MAX));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -166,7 +184,10 @@ mod tests {
         assert!(records.sees("fibre/18-1"));
         records.resync(&[]);
         let states = vec!["Pending".to_owned(), DELETED.to_owned()];
+        assert!(records.sees("fibre/18-1"), "its end is not written");
         assert_eq!(written(&records), [("fibre/18-1".to_owned(), states)]);
+        assert!(records.sees("fibre/18-1"), "its end is being written");
+        records.written("fibre/18-1");
         assert!(!records.sees("fibre/18-1"));
         records.resync(&[]);
         assert!(written(&records).is_empty());

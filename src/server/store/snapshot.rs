@@ -32,6 +32,11 @@ impl State {
     pub fn new(state: &str, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { state: state.to_owned(), reason: reason.into(), message: message.into() }
     }
+
+    /// Whether `other` is the same state for the same reason, whatever the words.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.state, &self.reason) == (&other.state, &other.reason)
+    }
 }
 
 /// A job at one moment.

@@ -115,7 +115,10 @@ async fn write_some(database: &Database, records: &Records, now: Instant) -> Opt
     let mut well = false;
     for (id, left) in written {
         match left {
-            None => well = true,
+            None => {
+                records.written(&id);
+                well = true;
+            }
             Some((pending, error)) => {
                 if error.reached() {
                     warn!(record = id, %error, "the database refuses a job's record");
