@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lapin::protocol::AMQPErrorKind;
 use lapin::{Channel, Connection, Error, ErrorKind};
+use tokio::sync::Notify;
 
 /// How long taking leave of the broker may take.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -19,12 +20,13 @@ pub const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 pub struct LiveConnection {
     connection: Connection,
     spent: AtomicU16,
+    closed: Notify,
 }
 
 impl LiveConnection {
     /// Of `connection`, which is new.
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, spent: AtomicU16::new(0) }
+        Self { connection, spent: AtomicU16::new(0), closed: Notify::new() }
     }
 
     /// Opens a channel. A connection that cannot because its numbers are spent is closed.
@@ -46,9 +48,15 @@ impl LiveConnection {
                 tracing::info!("so many queues were missing that the connection to the broker is made anew");
                 let _ =
                     tokio::time::timeout(CLOSE_WITHIN, self.connection.close(200, "worn out".into())).await;
+                self.closed.notify_one();
             }
             return Err(error);
         }
+    }
+
+    /// Returns when it has been closed because its numbers are spent.
+    pub(super) async fn closed(&self) {
+        self.closed.notified().await;
     }
 
     /// Whether many of its numbers are spent; else it just has as many channels as it may have.

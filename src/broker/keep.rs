@@ -46,7 +46,7 @@ pub async fn keep(address: Address, name: String, mut session: impl Session, sto
             }
         };
         if !stop.is_cancelled() {
-            tracing::warn!(%why, "the broker is not connected; trying again");
+            tracing::warn!(connection = name, %why, "the broker is not connected; trying again");
         }
         session.lost(why).await;
         stop.run_until_cancelled(tokio::time::sleep(backoff.pause())).await;
@@ -81,6 +81,7 @@ async fn loss(connection: &LiveConnection) -> String {
                 Some(_) => {}
                 None => return "the connection has ended".to_owned(),
             },
+            () = connection.closed() => return "its channels' numbers are spent".to_owned(),
             _ = alive.tick() => if !connection.status().connected() {
                 return "the connection was lost".to_owned();
             }

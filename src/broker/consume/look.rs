@@ -3,13 +3,17 @@
 //! channel too, and with it in the end the connection (see [`crate::broker::connection`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Broker, call};
+use super::Broker;
 use crate::broker::connection::LiveConnection;
 use crate::broker::keep::Session;
 use crate::broker::queues;
+
+/// How long a look may take: who looks can as well try.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
 
 /// What a look at a queue has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +33,15 @@ impl Broker {
     /// Looks at `queue`; None when the broker cannot be asked just now.
     pub async fn look(&self, queue: &str) -> Option<Look> {
         let connection = self.inner.looks.borrow().clone()?;
-        let channel = call("opening a channel", connection.open_channel()).await.ok()?;
-        match queues::look(&channel, queue).await {
-            Ok(None) => Some(Look::Missing),
-            Ok(Some(0)) => Some(Look::Free),
-            Ok(Some(_)) => Some(Look::Taken),
-            Err(_) => None,
-        }
+        let look = async {
+            let channel = connection.open_channel().await.ok()?;
+            queues::look(&channel, queue).await.ok()
+        };
+        Some(match tokio::time::timeout(LOOK_WITHIN, look).await.ok()?? {
+            None => Look::Missing,
+            Some(0) => Look::Free,
+            Some(_) => Look::Taken,
+        })
     }
 }
 

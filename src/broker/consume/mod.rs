@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lapin::Consumer;
 use prometheus::IntGauge;
 use tokio::sync::{Notify, watch};
@@ -36,6 +36,9 @@ pub enum BrokerError {
     /// The queue does not exist.
     #[error("the queue does not exist")]
     NoQueue,
+    /// The broker could not be asked whether the queue exists.
+    #[error("the broker cannot be asked whether the queue exists; it is asked again")]
+    Unseen,
     /// Another consumer has the queue to itself.
     #[error("another consumer has the queue; this one waits until it is gone")]
     Taken,
@@ -85,15 +88,22 @@ struct Inner {
 
 #[derive(Default)]
 struct News {
-    waiters: HashMap<String, Arc<Notify>>,
+    waiters: HashMap<String, Arc<Waiter>>,
     recent: VecDeque<String>,
+}
+
+/// What one who waits for a queue is told.
+#[derive(Default)]
+struct Waiter {
+    created: Notify,
+    unheard: Notify,
 }
 
 /// Tells of the creation of one queue, from the moment it is made until it is dropped.
 pub struct Notice {
     inner: Arc<Inner>,
     queue: String,
-    created: Arc<Notify>,
+    waiter: Arc<Waiter>,
 }
 
 impl Link {
@@ -128,13 +138,13 @@ impl Broker {
 
     /// From now on, news of the creation of `queue`; also of one created just before.
     pub fn notice(&self, queue: &str) -> Notice {
-        let created = Arc::new(Notify::new());
+        let waiter = Arc::new(Waiter::default());
         let mut news = lock(&self.inner.news);
         if news.recent.iter().any(|name| name == queue) {
-            created.notify_one();
+            waiter.created.notify_one();
         }
-        news.waiters.insert(queue.to_owned(), Arc::clone(&created));
-        Notice { inner: Arc::clone(&self.inner), queue: queue.to_owned(), created }
+        news.waiters.insert(queue.to_owned(), Arc::clone(&waiter));
+        Notice { inner: Arc::clone(&self.inner), queue: queue.to_owned(), waiter }
     }
 
     /// Keeps two connections to `address`, under `name`, until `stop`.
@@ -149,7 +159,7 @@ impl Broker {
         match events::subscribe(connection, &[events::QUEUE_CREATED]).await {
             Ok(consumer) => {
                 self.events(events, true);
-                lock(&self.inner.news).waiters.values().for_each(|waiter| waiter.notify_one());
+                lock(&self.inner.news).waiters.values().for_each(|waiter| waiter.unheard.notify_one());
                 Some(consumer)
             }
             Err(why) => {
@@ -205,7 +215,7 @@ impl Inner {
     fn tell(&self, queue: String) {
         let mut news = lock(&self.news);
         if let Some(waiter) = news.waiters.get(&queue) {
-            waiter.notify_one();
+            waiter.created.notify_one();
         }
         if news.recent.len() >= RECENT {
             news.recent.pop_front();
@@ -217,7 +227,18 @@ impl Inner {
 impl Notice {
     /// Returns when the queue has been created since the last call.
     pub async fn created(&self) {
-        self.created.notified().await;
+        self.waiter.created.notified().await;
+    }
+
+    /// Returns when the queue may have been created unheard since the last call.
+    pub async fn unheard(&self) {
+        self.waiter.unheard.notified().await;
+    }
+
+    /// Forgets what it has told.
+    pub fn clear(&self) {
+        self.created().now_or_never();
+        self.unheard().now_or_never();
     }
 }
 
@@ -225,7 +246,7 @@ impl Drop for Notice {
     fn drop(&mut self) {
         let mut news = lock(&self.inner.news);
         // A successor for the same queue may have taken the place.
-        if news.waiters.get(&self.queue).is_some_and(|waiter| Arc::ptr_eq(waiter, &self.created)) {
+        if news.waiters.get(&self.queue).is_some_and(|waiter| Arc::ptr_eq(waiter, &self.waiter)) {
             news.waiters.remove(&self.queue);
         }
     }

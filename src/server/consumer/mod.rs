@@ -3,14 +3,16 @@
 
 mod intake;
 mod pauses;
+mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info, warn};
+use tracing::{Instrument, info, warn};
 
 use super::budget::Budget;
 use super::cluster::Cluster;
@@ -20,11 +22,12 @@ use super::metrics::Metrics;
 use super::replicas::Replicas;
 use crate::api::names::EndRequest;
 use crate::api::{AnalyzerPool, AnalyzerSource};
-use crate::broker::consume::{Broker, BrokerError, Link, Look, Notice, Subscriber, Subscription};
+use crate::broker::consume::{Broker, BrokerError, Link, Subscriber, Subscription};
 use pauses::Pauses;
+use waiting::Step;
 
-/// Pause between two looks for a job's pool.
-const POOL_PAUSE: Duration = Duration::from_secs(1);
+/// The queue of a consumer that was attached for so long is looked at without a pause.
+const STEADY: Duration = Duration::from_secs(1);
 /// Bytes that the broker may send ahead of their acknowledgement, per job.
 const AHEAD_BYTES: usize = 32 << 20;
 /// Messages that the broker may send ahead of their acknowledgement, per job.
@@ -67,15 +70,12 @@ struct JobConsumer {
     stop: CancellationToken,
 }
 
-/// What is done next to get a consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Nothing: there can be no queue yet.
-    Wait,
-    /// Nobody has told of the queue: it is looked at first.
-    Look,
-    /// It has just been made.
-    Subscribe,
+/// How a subscription ended.
+enum Ended {
+    /// Before it began.
+    Refused(BrokerError),
+    /// After the consumer was attached for so long.
+    After(BrokerError, Duration),
 }
 
 /// The header disagrees with the job, in words.
@@ -95,28 +95,31 @@ impl JobConsumer {
             }
         };
         let mut links = self.shared.broker.links();
-        let mut pauses = Pauses::new();
+        let (mut pauses, mut blind) = (Pauses::new(), None);
         // The queue of a job that was made a moment ago cannot be there yet: its news is awaited.
         let mut step = if self.job.fresh { Step::Wait } else { Step::Look };
         loop {
             let link = self.link(&mut links).await;
             pauses.reset();
             while matches!(links.has_changed(), Ok(false)) {
-                let found = match step {
-                    Step::Wait => Some(Look::Missing),
-                    Step::Look => self.shared.broker.look(&self.job.queue).await,
-                    Step::Subscribe => None,
-                };
-                let error = match found {
-                    Some(Look::Missing) => BrokerError::NoQueue,
-                    Some(Look::Taken) => BrokerError::Taken,
-                    Some(Look::Free) | None => {
-                        let attempt = self.attempt(&mut subscriber, &link, &source, &mut links, &mut pauses);
-                        match attempt.await {
-                            Ok(error) => error,
-                            Err(Mismatch(message)) => return self.refuse(message),
+                let error = match self.before(step, &notice, &mut blind).await {
+                    Some(error) => error,
+                    None => match self.attempt(&mut subscriber, &link, &source, &mut links).await {
+                        Ok(Ended::Refused(error)) => error,
+                        Ok(Ended::After(error, lasted)) => {
+                            // What was told meanwhile is no news.
+                            notice.clear();
+                            self.job.poke.notified().now_or_never();
+                            if lasted >= STEADY {
+                                self.tell(&error);
+                                pauses.reset();
+                                step = Step::Look;
+                                continue;
+                            }
+                            error
                         }
-                    }
+                        Err(Mismatch(message)) => return self.refuse(message),
+                    },
                 };
                 self.tell(&error);
                 // Failure shows again, with its reason, when the channel is used.
@@ -130,57 +133,27 @@ impl JobConsumer {
         }
     }
 
-    /// One subscription, from its beginning to its end; says why it ended.
+    /// One subscription, from its beginning to its end.
     async fn attempt(
         &self,
         subscriber: &mut Subscriber,
         link: &Link,
         source: &AnalyzerSource,
         links: &mut watch::Receiver<Option<Link>>,
-        pauses: &mut Pauses,
-    ) -> Result<BrokerError, Mismatch> {
+    ) -> Result<Ended, Mismatch> {
         let subscription = match subscriber.subscribe(link).await {
             Ok(subscription) => subscription,
-            Err(error) => return Ok(error),
+            Err(error) => return Ok(Ended::Refused(error)),
         };
-        pauses.reset();
-        tokio::select! {
-            ended = self.read(subscription, source) => ended,
+        let begun = Instant::now();
+        let error = tokio::select! {
+            ended = self.read(subscription, source) => ended?,
             _ = links.changed() => {
                 links.mark_changed();
-                Ok(BrokerError::Lost)
+                BrokerError::Lost
             }
-        }
-    }
-
-    /// Tells why there is no consumer.
-    fn tell(&self, error: &BrokerError) {
-        debug!(%error, "no consumer");
-        match error {
-            BrokerError::NoQueue => self.wait_for("queue", "QueueMissing", "the job's queue does not exist"),
-            BrokerError::Lost => self.wait_for("broker", "BrokerUnreachable", &error.to_string()),
-            BrokerError::Taken => self.wait_for("consumer", "AnotherConsumer", &error.to_string()),
-            error => self.wait_for("consumer", "BrokerRefused", &error.to_string()),
-        }
-    }
-
-    /// Waits for news of the queue, but no longer than `pause`; says what is to be done then.
-    async fn pause(
-        &self,
-        notice: &Notice,
-        links: &mut watch::Receiver<Option<Link>>,
-        pause: Duration,
-    ) -> Step {
-        tokio::select! {
-            () = notice.created() => Step::Subscribe,
-            () = self.job.poke.notified() => Step::Subscribe,
-            // The caller asks whether it has changed.
-            _ = links.changed() => {
-                links.mark_changed();
-                Step::Look
-            }
-            () = tokio::time::sleep(pause) => Step::Look,
-        }
+        };
+        Ok(Ended::After(error, begun.elapsed()))
     }
 
     /// Reads until the subscription ends; says why it ended.
@@ -236,35 +209,6 @@ impl JobConsumer {
         self.job.set_stage(Stage::Ended(awaited), &self.stop);
         let request = EndRequest { reason: "HeaderMismatch".to_owned(), message, failed: true };
         tokio::spawn(end::end(Arc::clone(&self.shared), Arc::clone(&self.job), request, self.stop.clone()));
-    }
-
-    async fn source(&self) -> AnalyzerSource {
-        loop {
-            if let Some(source) = self.job.source() {
-                return source.clone();
-            }
-            if let Some(source) = self.shared.source(&self.job.spec.pool) {
-                return self.job.source_or(source).clone();
-            }
-            let message = format!("there is no AnalyzerPool named {}", self.job.spec.pool);
-            self.wait_for("pool", "PoolNotFound", &message);
-            tokio::time::sleep(POOL_PAUSE).await;
-        }
-    }
-
-    async fn link(&self, links: &mut watch::Receiver<Option<Link>>) -> Link {
-        loop {
-            if let Some(link) = links.borrow_and_update().clone() {
-                return link;
-            }
-            self.wait_for("broker", "BrokerUnreachable", &self.shared.broker.problem());
-            // The sender lives as long as the shared broker.
-            let _ = links.changed().await;
-        }
-    }
-
-    fn wait_for(&self, phase: &'static str, reason: &'static str, message: &str) {
-        self.job.set_stage(Stage::Waiting(Awaited::new(phase, reason, message)), &self.stop);
     }
 
     fn tag(&self) -> String {

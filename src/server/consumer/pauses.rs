@@ -33,7 +33,7 @@ impl Pauses {
         match error {
             BrokerError::Taken => self.taken.pause(),
             BrokerError::NoQueue if !told => self.untold.pause(),
-            BrokerError::Lost => self.untold.pause(),
+            BrokerError::Lost | BrokerError::Unseen => self.untold.pause(),
             _ => self.rare.pause(),
         }
     }
@@ -58,6 +58,7 @@ mod tests {
             (BrokerError::NoQueue, false, ms(5), ms(1000)),
             (BrokerError::Taken, true, ms(5), ms(250)),
             (BrokerError::Taken, false, ms(5), ms(250)),
+            (BrokerError::Unseen, true, ms(5), ms(1000)),
             (BrokerError::Timeout("subscribing"), false, ms(500), ms(5000)),
         ] {
             let mut pauses = Pauses::new();
