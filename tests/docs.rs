@@ -22,7 +22,7 @@ const OF_JOBS: [&str; 6] = [
     "src/operator/plan.rs",
     "src/operator/pod/state.rs",
     "src/api/conditions.rs",
-    "src/server/consumer.rs",
+    "src/server/consumer",
     "src/server/jobs",
 ];
 

@@ -123,6 +123,7 @@ stop_operator() {
 database() { FOCUS_CLUSTER_DIR=$work FOCUS_DATABASE_PORT=$database_port "$HACK/database" "$1"; }
 
 start_database_of_own() {
+    if [ -n "${own_database:-}" ]; then return; fi
     database_port=$(free_port)
     database start
     own_database=$(database url)

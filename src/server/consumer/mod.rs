@@ -95,12 +95,13 @@ impl JobConsumer {
             }
         };
         let mut links = self.shared.broker.links();
-        let (mut pauses, mut blind) = (Pauses::new(), None);
+        let mut pauses = Pauses::new();
         // The queue of a job that was made a moment ago cannot be there yet: its news is awaited.
         let mut step = if self.job.fresh { Step::Wait } else { Step::Look };
         loop {
             let link = self.link(&mut links).await;
             pauses.reset();
+            let mut blind = None;
             while matches!(links.has_changed(), Ok(false)) {
                 let error = match self.before(step, &notice, &mut blind).await {
                     Some(error) => error,

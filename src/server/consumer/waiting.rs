@@ -10,8 +10,11 @@ use crate::api::AnalyzerSource;
 use crate::broker::consume::{BrokerError, Link, Look, Notice};
 use crate::server::job::{Awaited, Stage};
 
-/// A broker that could not be asked for so long is tried without.
-const BLIND: Duration = Duration::from_secs(3);
+/// A broker that could not be asked for so long is tried without. When it comes back, this is how much later than the
+/// connection for subscriptions that for looks may be.
+const BLIND: Duration = Duration::from_millis(500);
+/// And so long after the last time: a try may cost the connection that all consumers share a channel's number.
+const BLIND_AGAIN: Duration = Duration::from_secs(30);
 /// Pause between two looks for a job's pool.
 const POOL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,7 +30,8 @@ pub(super) enum Step {
 }
 
 impl JobConsumer {
-    /// What stands against a subscription; None: nothing that is known. `blind`: since when the broker could not be asked.
+    /// What stands against a subscription; None: nothing that is known. `blind`: when it is to be tried although the
+    /// broker cannot be asked.
     pub(super) async fn before(
         &self,
         step: Step,
@@ -51,9 +55,14 @@ impl JobConsumer {
             Some(Look::Missing) => Some(BrokerError::NoQueue),
             Some(Look::Taken) => Some(BrokerError::Taken),
             Some(Look::Free) => None,
-            // A try may cost the connection that all consumers share a channel's number.
-            None if blind.get_or_insert_with(Instant::now).elapsed() < BLIND => Some(BrokerError::Unseen),
-            None => None,
+            None => {
+                let now = Instant::now();
+                if now < *blind.get_or_insert(now + BLIND) {
+                    return Some(BrokerError::Unseen);
+                }
+                *blind = Some(now + BLIND_AGAIN);
+                None
+            }
         }
     }
 
