@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use focus_operator::api::focusjob::QueueType;
 use focus_operator::broker::BrokerArgs;
 use focus_operator::broker::consume::{Broker, BrokerError, ConsumeMetrics, Look, Subscriber};
+use focus_operator::broker::queues;
 use futures::StreamExt;
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
 use prometheus::IntGauge;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::broker::{TestBroker, url};
 use crate::common::until;
 
 /// More than a connection has channels.
@@ -20,8 +21,7 @@ const MISSING: &str = "focus.test.nonesuch";
 
 /// The broker as a server has it, and what ends it.
 async fn broker() -> (Broker, CancellationToken) {
-    let url = crate::common::broker::url();
-    let address = BrokerArgs { url: Some(url.into()), ..BrokerArgs::default() }.address().unwrap();
+    let address = BrokerArgs { url: Some(url().into()), ..BrokerArgs::default() }.address().unwrap();
     let gauge = || IntGauge::new("a", "a").unwrap();
     let broker = Broker::new(ConsumeMetrics { connected: gauge(), events: gauge() });
     let stop = CancellationToken::new();
@@ -31,20 +31,14 @@ async fn broker() -> (Broker, CancellationToken) {
     (broker, stop)
 }
 
-/// Makes a queue of the name, which goes with the connection that is given.
-async fn make(name: &str) -> lapin::Connection {
-    let url = crate::common::broker::url();
-    let connection = lapin::Connection::connect(&url, Default::default()).await.unwrap();
+/// Makes a queue as the operator does; gives its name.
+async fn make() -> String {
+    let name = format!("focus.test.{:08x}", rand::random::<u32>());
+    let connection = lapin::Connection::connect(&url(), Default::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let options = QueueDeclareOptions { auto_delete: true, ..Default::default() };
-    channel.queue_declare(name.into(), options, FieldTable::default()).await.unwrap();
-    connection
-}
-
-async fn delete(name: &str, connection: lapin::Connection) {
-    let channel = connection.create_channel().await.unwrap();
-    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
+    queues::declare(&channel, &name, QueueType::Classic).await.unwrap();
     connection.close(200, "done".into()).await.unwrap();
+    name
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,19 +53,17 @@ async fn a_queue_is_found_however_often_others_were_missing() {
         })
         .await;
     assert!(found[0] > MANY / 2, "{found:?}");
-    let name = format!("focus.test.{:08x}", rand::random::<u32>());
-    let made = make(&name).await;
+    let name = make().await;
     until("the queue is found", || async { (broker.look(&name).await == Some(Look::Free)).then_some(()) })
         .await;
-    delete(&name, made).await;
+    TestBroker::connect().await.delete(&name).await;
     stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_attaches_however_many_others_were_refused() {
     let (broker, stop) = broker().await;
-    let name = format!("focus.test.{:08x}", rand::random::<u32>());
-    let made = make(&name).await;
+    let name = make().await;
     let links = broker.links();
     let mut refused = 0;
     let begun = Instant::now();
@@ -96,6 +88,6 @@ async fn a_consumer_attaches_however_many_others_were_refused() {
     .await;
     assert_eq!(broker.look(&name).await, Some(Look::Taken));
     drop(subscription);
-    delete(&name, made).await;
+    TestBroker::connect().await.delete(&name).await;
     stop.cancel();
 }

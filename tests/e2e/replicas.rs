@@ -22,7 +22,7 @@ use crate::common::{World, condition, in_world, until};
 
 /// Longest gap when a replica has died: its sign is good for 3 s.
 const TAKEOVER: Duration = Duration::from_secs(5);
-/// Longest gap when it is frozen: the broker gives it up after up to three heartbeats of 2 s, and is asked each second.
+/// Longest gap when it is frozen: the broker gives it up after up to three heartbeats of 2 s, and is asked each 250 ms.
 const TAKEOVER_FROM_FROZEN: Duration = Duration::from_secs(8);
 
 /// One of three takeovers must be within `longest`: a busy machine may hold up any of them, but not what is too slow by

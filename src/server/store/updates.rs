@@ -24,8 +24,8 @@ pub type Update = (Document, Document);
 pub struct Standing {
     version: i64,
     open: bool,
-    state: String,
-    reason: String,
+    /// Without its words.
+    state: State,
 }
 
 impl Standing {
@@ -36,17 +36,12 @@ impl Standing {
 
     /// What `record` says.
     pub fn of(record: &Document) -> Self {
-        let text = |field| record.get_str(field).unwrap_or_default().to_owned();
+        let text = |field| record.get_str(field).unwrap_or_default();
         Self {
             version: record.get_i64("version").unwrap_or_default(),
             open: record.get_bool("open").unwrap_or_default(),
-            state: text("state"),
-            reason: text("reason"),
+            state: State::new(text("state"), text("reason"), ""),
         }
-    }
-
-    fn is_in(&self, state: &State) -> bool {
-        (&self.state, &self.reason) == (&state.state, &state.reason)
     }
 }
 
@@ -75,12 +70,12 @@ pub fn missing(standing: &Standing, before: &[Snapshot], last: &Snapshot, kept: 
     }
     let is_new = |change: &&Snapshot| {
         change.version > standing.version
-            || (change.version == standing.version && !standing.is_in(&change.state))
+            || (change.version == standing.version && !standing.state.is_like(&change.state))
     };
     let mut new = before.iter().chain([last]).skip_while(|change| !is_new(change)).peekable();
     let first = *new.peek()?;
     // The state that stands there, with more milestones.
-    let told = usize::from(standing.is_in(&first.state));
+    let told = usize::from(standing.state.is_like(&first.state));
     let filter = doc! { "_id": &last.id, "open": true, "version": standing.version };
     Some((filter, update(new.skip(told), last, kept)))
 }
@@ -137,7 +132,7 @@ mod tests {
     }
 
     fn standing(state: &str, version: i64, open: bool) -> Standing {
-        Standing { version, open, state: state.to_owned(), reason: "Because".to_owned() }
+        Standing { version, open, state: State::new(state, "Because", "") }
     }
 
     fn pushed_states(update: &Document) -> Vec<&str> {
@@ -226,7 +221,7 @@ mod tests {
     fn what_stands_in_a_record_is_read_from_it() {
         let claimed = claimed(&claim(serde_json::Value::Null));
         let read = Standing::of(&claimed);
-        let wanted = Standing { reason: "Received".to_owned(), ..standing("Configured", 0, true) };
+        let wanted = Standing { version: 0, open: true, state: State::new("Configured", "Received", "") };
         assert_eq!(read, wanted);
         assert!(Standing::fields().keys().all(|field| claimed.contains_key(field)));
     }
